@@ -1,0 +1,53 @@
+# `make help` lists what there is. Everything that is built lies in CACHE, under the hash of its inputs.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+CACHE ?= /var/cache/gke-lab
+LOCK_HASH := $(shell sha256sum requirements.lock | cut -c1-16)
+VENV := $(CACHE)/venv/$(LOCK_HASH)
+PYTHON := $(VENV)/bin/python
+export GKE_LAB_CACHE := $(CACHE)
+
+.PHONY: help venv lab lab-down check unit test-lab test lock
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+venv: $(VENV)/.complete ## Python packages, by hash, in the cache; .venv points there
+	@ln -sfn $(VENV) .venv
+
+# Debian's python3 comes without ensurepip unless python3-venv is there. A draft is not seen as complete.
+$(VENV)/.complete: requirements.lock
+	@echo "installing the Python packages of requirements.lock (about 1 min)"
+	@rm -rf $(VENV) && mkdir -p $(dir $(VENV))
+	@python3 -m venv $(VENV) || { echo "expected: python3 with venv; look next: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --require-hashes -r requirements.lock
+	@touch $@
+
+lab: venv ## bring the lab up: a real Kubernetes with Google's surroundings
+	@$(PYTHON) -m lab up
+
+lab-down: venv ## take the lab down; nothing of it remains
+	@$(PYTHON) -m lab down
+
+check: venv ## lint, types, import contracts
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy lab tests
+	@.venv/bin/lint-imports
+
+unit: venv ## tests without a cluster
+	@$(PYTHON) -m pytest tests/unit
+
+test-lab: lab ## real clients against every part of the lab
+	@$(PYTHON) -m pytest tests/lab
+
+test: check unit ## everything that CI runs: the above, the lab, its tests, the lab gone without a trace
+	@before=$$(mktemp) && $(PYTHON) -m lab.traces > $$before && \
+	status=0; $(MAKE) --no-print-directory test-lab || status=$$?; \
+	$(PYTHON) -m lab down || status=$$?; \
+	$(PYTHON) -m lab.traces --since $$before || status=$$?; \
+	rm -f $$before; exit $$status
+
+lock: ## requirements.lock anew from pyproject.toml
+	@.venv/bin/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock

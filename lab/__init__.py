@@ -1,0 +1,1 @@
+"""A real Kubernetes with Google's surroundings, on one Linux machine."""

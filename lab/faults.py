@@ -1,0 +1,177 @@
+"""Faults of Google's side and of the machines: named, injected and healed on command, one file each while active.
+
+Faults of what the cluster itself runs (pods, Deployments) need no help of the lab: kubectl makes them.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from lab import controlplane, google_parts, layout, network, nodes
+from lab.images import image_store
+
+DROP_DATABASE = f"""
+table inet gke-lab-fault
+delete table inet gke-lab-fault
+table inet gke-lab-fault {{
+  chain drop_database {{
+    type filter hook input priority filter; policy accept;
+    tcp dport {layout.DATABASE_PORT} drop
+  }}
+}}
+"""
+DROP_NOTHING = "table inet gke-lab-fault\ndelete table inet gke-lab-fault\n"
+
+
+class UnknownFaultError(Exception):
+    """No such fault, or not with this target; the text lists what there is."""
+
+
+def _nothing(_target: str) -> None:
+    """For faults that the stand-ins make themselves when they see the fault's file."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that can break."""
+
+    what: str
+    """One sentence for whoever chooses."""
+    targets: tuple[str, ...] = ()
+    """What may be named as its target; empty if it has none."""
+    inject: Callable[[str], None] = _nothing
+    heal: Callable[[str], None] = _nothing
+    passes: bool = False
+    """Whether it is over as soon as it has happened, so that there is nothing to heal."""
+
+
+def _cut_off(node: str) -> None:
+    network.cut_off(node)
+
+
+def _restart_node(node: str) -> None:
+    nodes.start(node, image_store().path)
+
+
+def _database_port(how: str) -> None:
+    if how == "dropped":
+        network.filter_rules("google", DROP_DATABASE)
+
+
+def _open_database_port(_how: str) -> None:
+    network.filter_rules("google", DROP_NOTHING)
+
+
+def _stop(daemon: str, _target: str) -> None:
+    google_parts.daemon(daemon).stop()
+
+
+def _start(daemon: str, _target: str) -> None:
+    google_parts.daemon(daemon).start()
+
+
+def _signal(daemon: str, number: signal.Signals, _target: str) -> None:
+    google_parts.daemon(daemon).send(number)
+
+
+def _metadata(how: str) -> None:
+    if how == "down":
+        google_parts.daemon("metadata").stop()
+
+
+def _restart(daemon: str, _target: str) -> None:
+    google_parts.daemon(daemon).stop()
+    google_parts.daemon(daemon).start()
+
+
+def _scale_metrics_server(replicas: int, _target: str) -> None:
+    controlplane.kubectl("-n", "kube-system", "scale", "deployment/metrics-server", f"--replicas={replicas}")
+
+
+FAULTS = {
+    "node-network": Fault("a node loses its network", layout.NODES, _cut_off, network.reconnect),
+    "node-machine": Fault("a node loses power", layout.NODES, nodes.crash, _restart_node),
+    "database-stopped": Fault(
+        "PostgreSQL is stopped", (), partial(_stop, "postgres"), partial(_start, "postgres")
+    ),
+    "database-frozen": Fault(
+        "PostgreSQL hangs: connections open, nothing answers", (),
+        partial(_signal, "postgres", signal.SIGSTOP), partial(_signal, "postgres", signal.SIGCONT),
+    ),
+    "database-restarted": Fault(
+        "Cloud SQL restarts the instance", (), lambda _target: google_parts.operate_instance("restart"), passes=True
+    ),
+    "database-failed-over": Fault(
+        "Cloud SQL fails over: new address, new certificate", (),
+        lambda _target: google_parts.operate_instance("failover"), passes=True,
+    ),
+    "database-port": Fault(
+        "port 3307 refuses connections, or packets to it are dropped", ("refused", "dropped"),
+        _database_port, _open_database_port,
+    ),
+    "admin-api": Fault("the Cloud SQL Admin API answers an error, or not at all", ("403", "429", "503", "down")),
+    "metadata": Fault(
+        "the metadata server is down, or refuses tokens", ("down", "refusing"), _metadata, partial(_start, "metadata")
+    ),
+    "secret-denied": Fault("Secret Manager denies access to a secret", layout.SECRETS),
+    "secret-manager": Fault("Secret Manager is unavailable", ("503",)),
+    "secret-provider": Fault("the nodes' secret provider is unavailable", ("down",)),
+    "secret-rotated": Fault(
+        "a secret gets a new version", layout.SECRETS, google_parts.rotate_secret, passes=True
+    ),
+    "gateway-restarted": Fault(
+        "the load balancer's data plane is restarted", (), partial(_restart, "envoy"), passes=True
+    ),
+    "gateway-down": Fault(
+        "the load balancer's data plane is down", (), partial(_stop, "envoy"), partial(_start, "envoy")
+    ),
+    "metrics-server-down": Fault(
+        "metrics-server is down", (), partial(_scale_metrics_server, 0), partial(_scale_metrics_server, 1)
+    ),
+    "prometheus-down": Fault(
+        "the central Prometheus is down", (), partial(_stop, "prometheus"), partial(_start, "prometheus")
+    ),
+    "monitoring": Fault("Cloud Monitoring's API is unavailable", ("503",)),
+}  # fmt: skip
+
+
+def active() -> dict[str, str]:
+    """Active faults and their targets."""
+    if not layout.FAULTS_DIR.exists():
+        return {}
+    return {file.name: file.read_text().strip() for file in sorted(layout.FAULTS_DIR.iterdir())}
+
+
+def inject(name: str, target: str) -> None:
+    """Make the fault happen; one that is active with that target already is left as it is."""
+    fault = _known(name)
+    if fault.targets and target not in fault.targets:
+        raise UnknownFaultError(
+            f"expected: {name} with one of {', '.join(fault.targets)}; seen: {target or 'no target'}"
+        )
+    if target and not fault.targets:
+        raise UnknownFaultError(f"expected: {name} without a target; seen: {target}")
+    if active().get(name) == target:
+        return
+    if name in active():
+        heal(name)
+    if not fault.passes:
+        (layout.FAULTS_DIR / name).write_text(target)
+    fault.inject(target)
+
+
+def heal(name: str) -> None:
+    """Undo the fault, if it is active."""
+    fault = _known(name)
+    if name in active():
+        fault.heal(active()[name])
+        (layout.FAULTS_DIR / name).unlink()
+
+
+def _known(name: str) -> Fault:
+    if name not in FAULTS:
+        raise UnknownFaultError(f"expected: a fault of the lab ({', '.join(FAULTS)}); seen: {name}")
+    return FAULTS[name]

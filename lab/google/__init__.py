@@ -1,0 +1,1 @@
+"""Stand-ins for what Google runs: small, and able to fail on request."""

@@ -1,0 +1,149 @@
+"""The machine: what must be true of it before anything is changed, and the packages it lacks."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import platform
+import shutil
+from pathlib import Path
+
+import psutil
+
+from lab import cgroups, layout
+from lab.network import INTERFACE
+from lab.processes import CommandFailedError, run
+
+GIB = 1 << 30
+MEMORY = 8 * GIB
+"""Five Backstage replicas at their limit, the platform, and the host."""
+DISK = {"state": 6 * GIB, "cache": 25 * GIB}
+"""Running, and building with empty caches: 11 GiB of Go caches, 5 GiB of artifacts, drafts."""
+DISK_WHEN_BUILT = 4 * GIB
+
+PROGRAMS = {
+    "runc": "runc",
+    "buildah": "buildah",
+    "mmdebstrap": "mmdebstrap",
+    "nft": "nftables",
+    "ip": "iproute2",
+    "chromium": "chromium",
+    "iptables": "iptables",
+    "busybox": "busybox-static",
+}
+"""Program to the Debian package that brings it."""
+
+FILESYSTEMS = ("overlay", "tmpfs")
+
+SYSCTLS = {"fs.inotify.max_user_instances": 1024, "fs.inotify.max_user_watches": 524288}
+"""Global settings of the kernel that the lab raises, if they are lower: three kubelets and containerds watch files."""
+SYSCTLS_OF_THE_KUBELET = ("vm.overcommit_memory", "vm.panic_on_oom", "kernel.panic", "kernel.panic_on_oops",
+                          "kernel.keys.root_maxkeys", "kernel.keys.root_maxbytes")  # fmt: skip
+"""Global settings that a kubelet writes when it starts; put back by `down`."""
+
+
+class UnfitHostError(Exception):
+    """The lab cannot run on this machine; the text says what was expected, what was seen, where to look."""
+
+
+def check(*, cache_is_complete: bool) -> None:
+    """Refuse a machine that the lab cannot run on, before anything of it is changed."""
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        _refuse("Linux on x86-64", f"{platform.system()} on {platform.machine()}", "docs/lab.md, 'Where it runs'")
+    if os.geteuid() != 0:
+        _refuse("root", f"user id {os.geteuid()}", "run it with sudo")
+    release = _release()
+    if release not in ("debian 12", "debian 13"):
+        _refuse("Debian 12 or 13", release, "docs/lab.md, 'Where it runs'")
+    memory = psutil.virtual_memory().total
+    if memory < MEMORY:
+        _refuse(f"{MEMORY // GIB} GiB of memory", f"{memory / GIB:.1f} GiB", "free -g")
+    _check_disk(layout.STATE, DISK["state"])
+    _check_disk(layout.CACHE, DISK_WHEN_BUILT if cache_is_complete else DISK["cache"])
+    _check_kernel()
+    _check_addresses()
+
+
+def _refuse(expected: str, seen: str, look_next: str) -> None:
+    raise UnfitHostError(f"expected: {expected}; seen: {seen}; look next: {look_next}")
+
+
+def _release() -> str:
+    values = platform.freedesktop_os_release()
+    return f"{values.get('ID')} {values.get('VERSION_ID')}"
+
+
+def _check_disk(path: Path, needed: int) -> None:
+    existing = next(place for place in (path, *path.parents) if place.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        _refuse(f"{needed // GIB} GiB free for {path}", f"{free / GIB:.1f} GiB", f"df -h {existing}")
+
+
+def _check_kernel() -> None:
+    cgroups.hierarchies()
+    if not Path("/proc/sys/user/max_net_namespaces").exists() or not Path("/proc/self/ns/net").exists():
+        _refuse("network namespaces", "a kernel without them", "zgrep NET_NS /proc/config.gz")
+    for name in FILESYSTEMS:
+        if name not in Path("/proc/filesystems").read_text().split() and not _loads(name):
+            _refuse(f"file system {name}", "a kernel without it", f"modprobe {name}")
+
+
+def _loads(module: str) -> bool:
+    try:
+        run("modprobe", module)
+    except (CommandFailedError, FileNotFoundError):
+        return False
+    return True
+
+
+def _check_addresses() -> None:
+    wanted = [ipaddress.ip_network(net) for net in (layout.NETWORK, layout.POD_NETWORK, layout.SERVICE_NETWORK)]
+    for line in Path("/proc/net/route").read_text().splitlines()[1:]:
+        device, destination, _, _, _, _, _, mask, *_ = line.split()
+        network = ipaddress.ip_network(f"{_address(destination)}/{_address(mask)}")
+        for net in wanted:
+            if device != INTERFACE and network.prefixlen and network.overlaps(net):
+                _refuse(
+                    f"address range {net} unused", f"route {network} through {device}", f"ip route show dev {device}"
+                )
+
+
+def _address(little_endian_hex: str) -> ipaddress.IPv4Address:
+    return ipaddress.IPv4Address(bytes.fromhex(little_endian_hex)[::-1])
+
+
+def install_packages() -> list[str]:
+    """Install the Debian packages that are missing; their names."""
+    missing = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})
+    if missing:
+        environment = {"DEBIAN_FRONTEND": "noninteractive"}
+        run("apt-get", "update", env=environment)
+        run("apt-get", "install", "-y", "--no-install-recommends", *missing, env=environment)
+    return missing
+
+
+def save_sysctls(file: Path) -> None:
+    """Remember the kernel's global settings, and raise those that the lab needs higher."""
+    if not file.exists():
+        names = (*SYSCTLS, *SYSCTLS_OF_THE_KUBELET)
+        file.write_text(
+            json.dumps({name: _sysctl(name).read_text().strip() for name in names if _sysctl(name).exists()})
+        )
+    for name, least in SYSCTLS.items():
+        if int(_sysctl(name).read_text()) < least:
+            _sysctl(name).write_text(str(least))
+
+
+def restore_sysctls(file: Path) -> None:
+    """Put the kernel's global settings back as `save_sysctls` found them."""
+    if not file.exists():
+        return
+    for name, value in json.loads(file.read_text()).items():
+        if _sysctl(name).read_text().strip() != value:
+            _sysctl(name).write_text(value)
+
+
+def _sysctl(name: str) -> Path:
+    return Path("/proc/sys") / name.replace(".", "/")

@@ -1,0 +1,115 @@
+"""What the lab's tests hold in their hands. They know the lab only by its command line and by what it serves."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.oauth2.credentials import Credentials
+from kubernetes import client, config
+
+Manifest = dict[str, Any]
+
+
+class Kubectl:
+    """kubectl as the lab's administrator."""
+
+    def __init__(self, program: str, kubeconfig: str) -> None:
+        self._command = [program, "--kubeconfig", kubeconfig]
+
+    def __call__(self, *words: str, stdin: str | None = None) -> str:
+        """What it printed; CalledProcessError, with its complaint in `stderr`, if it failed."""
+        command = [*self._command, *words]
+        return subprocess.run(command, input=stdin, check=True, capture_output=True, text=True, timeout=300).stdout
+
+    def get(self, *words: str) -> Manifest:
+        """One object, or a list of objects; empty if there is none."""
+        found: Manifest = json.loads(self("get", "--ignore-not-found", "--output=json", *words) or "{}")
+        return found
+
+    def apply(self, *manifests: Manifest, namespace: str = "default") -> None:
+        """Apply objects."""
+        stdin = "\n---\n".join(json.dumps(manifest) for manifest in manifests)
+        self("apply", "--server-side", "--force-conflicts", "--namespace", namespace, "--filename=-", stdin=stdin)
+
+
+def run_lab(*words: str) -> str:
+    """Output of a command of the lab; CalledProcessError, with its complaint in `stderr`, if it fails."""
+    command = [sys.executable, "-m", "lab", *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=600).stdout
+
+
+@pytest.fixture(scope="session")
+def lab() -> Callable[..., str]:
+    """Runs `python -m lab` with the given words; its output."""
+    return run_lab
+
+
+@pytest.fixture(scope="session")
+def facts() -> dict[str, Any]:
+    """What `python -m lab facts` says."""
+    values: dict[str, Any] = json.loads(run_lab("facts"))
+    return values
+
+
+@pytest.fixture(scope="session")
+def kubectl(facts: dict[str, Any]) -> Kubectl:
+    """Kubectl as the lab's administrator."""
+    return Kubectl(facts["kubectl"], facts["kubeconfig"])
+
+
+@pytest.fixture(scope="session")
+def core(facts: dict[str, Any]) -> client.CoreV1Api:
+    """The official client, as the lab's administrator."""
+    return client.CoreV1Api(config.new_client_from_config(facts["kubeconfig"]))
+
+
+@pytest.fixture(scope="session")
+def token(facts: dict[str, Any]) -> Callable[[str], str]:
+    """Bearer token of one of the lab's Google accounts: acceptance, observer, operator."""
+    return lambda name: Path(facts["tokens"][name]).read_text()
+
+
+@pytest.fixture(scope="session")
+def credentials(token: Callable[[str], str]) -> Credentials:
+    """The acceptance suite's credentials, as google-auth holds them."""
+    return Credentials(token("acceptance"))  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture(scope="module")
+def namespace(kubectl: Kubectl) -> Iterator[str]:
+    """A namespace of the module's own; it goes with everything in it, which nobody waits for."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    kubectl("create", "namespace", name)
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def fault() -> Callable[..., AbstractContextManager[None]]:
+    """Injects a fault for as long as a `with` block lasts."""
+
+    @contextlib.contextmanager
+    def injected(name: str, target: str = "") -> Iterator[None]:
+        run_lab("inject", name, *([target] if target else []))
+        try:
+            yield
+        finally:
+            run_lab("heal", name)
+
+    return injected
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kubeconfig_of_the_lab_only() -> None:
+    """No test of the lab may reach another cluster by accident."""
+    os.environ["KUBECONFIG"] = os.devnull

@@ -1,0 +1,49 @@
+
+"""What several unit tests hold in their hand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from lab import layout
+
+
+@contextlib.contextmanager
+def serving(app: web.Application) -> Iterator[str]:
+    """URL of an application that a thread serves on a free port of the loopback."""
+    loop = asyncio.new_event_loop()
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    loop.run_until_complete(runner.setup())
+    loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", 0).start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[web.Application], str]]:
+    """Serves an application until the test ends."""
+    with contextlib.ExitStack() as served:
+        yield lambda app: served.enter_context(serving(app))
+
+
+@pytest.fixture
+def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Directory of the active faults; none is."""
+    directory = tmp_path / "faults"
+    directory.mkdir()
+    monkeypatch.setattr(layout, "FAULTS_DIR", directory)
+    return directory

@@ -1,0 +1,177 @@
+"""Who a pod is to the metadata server. The test calls from 127.0.0.1, which is given to a pod."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from aiohttp import ClientError, web
+
+from lab import layout
+from lab.google import metadata
+from lab.google.iam import SQL_LOGIN, Iam, Principal
+from lab.google.metadata import Metadata, Workload
+
+BACKSTAGE = Workload(layout.BACKSTAGE_WORKLOAD, "node-2", layout.BACKSTAGE_ACCOUNT)
+ACCOUNTS = "/computeMetadata/v1/instance/service-accounts/"
+
+Ask = Callable[..., requests.Response]
+
+
+class Pods:
+    """What the cluster says of the address: one answer after the other, the last one for good."""
+
+    def __init__(self) -> None:
+        self.answers: list[Workload | Exception | None] = [BACKSTAGE]
+
+    async def __call__(self, _: str) -> Workload | None:
+        """The next answer."""
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def iam(tmp_path: Path) -> Iam:
+    """The initial policy."""
+    iam = Iam(tmp_path)
+    iam.create()
+    return iam
+
+
+@pytest.fixture
+def pods(monkeypatch: pytest.MonkeyPatch) -> Pods:
+    """The cluster, in which the test itself has the address of a pod."""
+    monkeypatch.setattr(layout, "POD_NETWORK", "127.0.0.0/8")
+    return Pods()
+
+
+@pytest.fixture
+def ask(iam: Iam, pods: Pods, serve: Callable[[web.Application], str], faults: Path) -> Iterator[Ask]:  # noqa: ARG001
+    """Asks the server for a path, as Google's clients do."""
+    url = serve(Metadata(iam, pods, lookup_seconds=0.3).application())
+    with requests.Session() as session:
+        session.headers["Metadata-Flavor"] = "Google"
+        yield lambda path, **query: session.get(url + path, params=query, timeout=5)
+
+
+def test_bound_workload_gets_a_token_of_its_account(ask: Ask, iam: Iam) -> None:
+    """Annotation and binding together give the account, with the scopes asked for."""
+    answer = ask(ACCOUNTS + "default/token", scopes=f"{SQL_LOGIN},other").json()
+    principal = iam.resolve(answer["access_token"])
+
+    assert principal == Principal(layout.BACKSTAGE_ACCOUNT, frozenset({SQL_LOGIN, "other"}))
+    assert (answer["token_type"], answer["expires_in"]) == ("Bearer", 3600)
+
+
+def test_unbound_workload_has_an_email_but_no_token(ask: Ask, pods: Pods) -> None:
+    """The annotation alone gives the e-mail; the token is refused in GKE's words."""
+    pods.answers = [Workload("default/backstage", "node-1", layout.BACKSTAGE_ACCOUNT)]
+    token = ask(ACCOUNTS + "default/token")
+
+    assert ask(ACCOUNTS + "default/email").text == layout.BACKSTAGE_ACCOUNT
+    assert token.status_code == 403
+    assert "'iam.serviceAccounts.getAccessToken' denied" in token.text
+    assert ask(ACCOUNTS + "default/identity", audience="a").status_code == 403
+
+
+def test_workload_without_annotation_is_the_pool(ask: Ask, pods: Pods, iam: Iam) -> None:
+    """It gets a token that opens nothing."""
+    pods.answers = [Workload("default/default", "node-1", metadata.WORKLOAD_POOL)]
+    principal = iam.resolve(ask(ACCOUNTS + "default/token").json()["access_token"])
+
+    assert principal is not None
+    assert principal.email == f"{layout.PROJECT}.svc.id.goog"
+    assert ask(ACCOUNTS + "default/identity", audience="a").status_code == 404
+
+
+def test_fault_refuses_as_if_unbound(ask: Ask, faults: Path) -> None:
+    """The fault looks like the missing binding."""
+    (faults / "metadata").write_text("refusing")
+
+    assert ask(ACCOUNTS + "default/token").status_code == 403
+    assert ask(ACCOUNTS + "default/email").status_code == 200
+
+
+def test_pod_is_waited_for(ask: Ask, pods: Pods) -> None:
+    """A pod that asks before its address is published gets its answer a little later."""
+    pods.answers = [None, BACKSTAGE]
+
+    assert ask(ACCOUNTS + "default/email").text == layout.BACKSTAGE_ACCOUNT
+
+
+def test_unknown_pod_is_not_found(ask: Ask, pods: Pods) -> None:
+    """Nobody's address has no identity."""
+    pods.answers = [None]
+
+    assert ask(ACCOUNTS + "default/token").status_code == 404
+
+
+def test_caller_that_is_no_pod_is_refused(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes and the host get a reason instead of an identity."""
+    monkeypatch.setattr(layout, "POD_NETWORK", "10.244.0.0/16")
+    answer = ask(ACCOUNTS + "default/token")
+
+    assert (answer.status_code, answer.text) == (
+        403,
+        "127.0.0.1 is no pod of the cluster: the lab's nodes have no Google identity\n",
+    )
+
+
+def test_silent_cluster_is_told(ask: Ask, pods: Pods) -> None:
+    """An unreachable API server is not the pod's fault."""
+    pods.answers = [ClientError("refused")]
+
+    assert ask(ACCOUNTS + "default/token").status_code == 503
+
+
+def test_account_is_described_at_once(ask: Ask) -> None:
+    """google-auth asks recursively."""
+    assert ask(ACCOUNTS + "default/", recursive="true").json()["email"] == layout.BACKSTAGE_ACCOUNT
+    assert layout.BACKSTAGE_ACCOUNT in ask(ACCOUNTS, recursive="true").json()
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (ACCOUNTS, f"default/\n{layout.BACKSTAGE_ACCOUNT}/\n"),
+        (ACCOUNTS + "default/", "aliases\nemail\nidentity\nscopes\ntoken\n"),
+        (ACCOUNTS + layout.BACKSTAGE_ACCOUNT + "/email", layout.BACKSTAGE_ACCOUNT),
+        ("/computeMetadata/v1/project/project-id", layout.PROJECT),
+        ("/computeMetadata/v1/instance/attributes/cluster-name", layout.CLUSTER),
+        ("/computeMetadata/v1/instance/name", "node-2"),
+        ("/computeMetadata/v1/instance/zone", f"projects/{layout.PROJECT_NUMBER}/zones/us-east4-b"),
+    ],
+)
+def test_facts_are_told(ask: Ask, path: str, text: str) -> None:
+    """The rest of what clients look up."""
+    answer = ask(path)
+
+    assert (answer.text, answer.headers["Metadata-Flavor"]) == (text, "Google")
+
+
+def test_refusals_are_signed_too(ask: Ask) -> None:
+    """Clients tell by the header whether it was Google that refused."""
+    for path in ("/unknown", ACCOUNTS + "other@example.com/email"):
+        answer = ask(path)
+        assert (answer.status_code, answer.headers["Metadata-Flavor"]) == (404, "Google")
+
+
+def test_header_is_required(iam: Iam, pods: Pods, serve: Callable[[web.Application], str]) -> None:
+    """A request that a browser could be made to send is refused; the root answers those who look for Google."""
+    url = serve(Metadata(iam, pods).application())
+
+    assert requests.get(url + ACCOUNTS, timeout=5).status_code == 403
+    assert requests.get(url, timeout=5).text == "computeMetadata/\n"
+
+
+def test_nodes_redirect_to_the_server() -> None:
+    """The rules have the addresses in figures; they must be the layout's."""
+    rules = (Path(metadata.__file__).parent / "metadata.nft").read_text()
+
+    assert f"define server = {layout.GOOGLE_ADDRESS}\n" in rules
+    assert f"define server_port = {layout.METADATA_PORT}\n" in rules
+    assert f"ip daddr {layout.METADATA_ADDRESS} tcp dport 80 dnat to $server:$server_port" in rules
