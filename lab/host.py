@@ -31,6 +31,7 @@ PROGRAMS = {
     "chromium": "chromium",
     "iptables": "iptables",
     "busybox": "busybox-static",
+    "update-ca-certificates": "ca-certificates",
 }
 """Program to the Debian package that brings it."""
 

@@ -65,10 +65,8 @@ def up(checkout: Path) -> None:
     started = time.monotonic()
     with alone():
         wanted = {"digest": lab_digest(), "boot": boot_id()}
-        complete = image_store().built
-        host.check(cache_is_complete=complete)
-        if not complete:
-            build()
+        host.check(cache_is_complete=image_store().built)
+        build()
         if record() and record() != wanted:
             say(f"the lab on this machine {_difference(wanted)}: replacing it")
             _take_down()
@@ -105,12 +103,14 @@ def _prepare(wanted: dict[str, str]) -> None:
 
 
 def build() -> None:
-    """Build everything that is not in the cache, saying which step runs, how long it took and what is next."""
+    """Install and build everything that is missing, saying which step runs, how long it took and what is next."""
     if installed := host.install_packages():
         say(f"installed from Debian: {', '.join(installed)}")
     steps: list[Artifact] = [*artifacts().values(), *images().values(), image_store()]
     missing = [step for step in steps if not step.built]
     minutes = sum(step.minutes for step in missing)
+    if not missing:
+        return
     say(f"{len(steps) - len(missing)} of {len(steps)} artifacts are in {layout.CACHE}")
     say(f"building {len(missing)}: about {minutes:.0f} min on 2 cores")
     for number, step in enumerate(missing, start=1):
