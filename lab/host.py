@@ -60,10 +60,10 @@ def check(*, cache_is_complete: bool) -> None:
     memory = psutil.virtual_memory().total
     if memory < MEMORY:
         _refuse(f"{MEMORY // GIB} GiB of memory", f"{memory / GIB:.1f} GiB", "free -g")
-    _check_disk(layout.STATE, DISK["state"])
-    _check_disk(layout.CACHE, DISK_WHEN_BUILT if cache_is_complete else DISK["cache"])
+    check_disk(layout.STATE, DISK["state"])
+    check_disk(layout.CACHE, DISK_WHEN_BUILT if cache_is_complete else DISK["cache"])
     _check_kernel()
-    _check_addresses()
+    check_addresses()
 
 
 def _refuse(expected: str, seen: str, look_next: str) -> None:
@@ -75,7 +75,8 @@ def _release() -> str:
     return f"{values.get('ID')} {values.get('VERSION_ID')}"
 
 
-def _check_disk(path: Path, needed: int) -> None:
+def check_disk(path: Path, needed: int) -> None:
+    """Refuse a disk with less than the needed bytes free for the path, which need not exist."""
     existing = next(place for place in (path, *path.parents) if place.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:
@@ -99,7 +100,8 @@ def _loads(module: str) -> bool:
     return True
 
 
-def _check_addresses() -> None:
+def check_addresses() -> None:
+    """Refuse a machine that reaches other networks at the lab's addresses."""
     wanted = [ipaddress.ip_network(net) for net in (layout.NETWORK, layout.POD_NETWORK, layout.SERVICE_NETWORK)]
     for line in Path("/proc/net/route").read_text().splitlines()[1:]:
         device, destination, _, _, _, _, _, mask, *_ = line.split()

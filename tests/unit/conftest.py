@@ -1,4 +1,3 @@
-
 """What several unit tests hold in their hand."""
 
 from __future__ import annotations

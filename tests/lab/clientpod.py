@@ -1,0 +1,65 @@
+"""Pods that a test looks through: what a container sees of Google, as the service account that it runs as."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+
+from tests.lab.conftest import Kubectl, Manifest
+
+BACKSTAGE = "backstage"
+"""Namespace and service account of the one workload that may act as a Google account."""
+
+START = 120.0
+"""Seconds until a pod is Ready, its image being there; 2 to 5 were seen."""
+
+
+def toolbox() -> Manifest:
+    """A container with curl, and with Python's google-auth, that does nothing."""
+    return {"name": "toolbox", "image": "lab.local/toolbox:lab"}
+
+
+def pod(container: Manifest, *, service_account: str = "default", volumes: list[Manifest] | None = None) -> Manifest:
+    """A pod that Pod Security's profile `restricted` admits, under a name of its own and with no label."""
+    restricted = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    defaults = {
+        "imagePullPolicy": "Never",
+        "securityContext": restricted,
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"test-{container['name']}-{uuid.uuid4().hex[:8]}"},
+        "spec": {
+            "serviceAccountName": service_account,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": 1,
+            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{**defaults, **container}],
+            "volumes": volumes or [],
+        },
+    }
+
+
+@contextlib.contextmanager
+def created(kubectl: Kubectl, namespace: str, manifest: Manifest) -> Iterator[str]:
+    """The pod's name; the pod is deleted at the end, which nobody waits for."""
+    name: str = manifest["metadata"]["name"]
+    try:
+        kubectl.apply(manifest, namespace=namespace)
+        yield name
+    finally:
+        kubectl("delete", "--namespace", namespace, "pod", name, "--ignore-not-found", "--wait=false")
+
+
+def wait_until_ready(kubectl: Kubectl, namespace: str, name: str) -> None:
+    """Return once the pod is Ready."""
+    kubectl("wait", "--namespace", namespace, "--for=condition=Ready", f"pod/{name}", f"--timeout={START:g}s")
+
+
+def run(kubectl: Kubectl, namespace: str, name: str, *command: str) -> str:
+    """Output of a command in the pod's container."""
+    return kubectl("exec", "--namespace", namespace, name, "--", *command)
