@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from google.oauth2.credentials import Credentials
+from googleapiclient.discovery import build
 from kubernetes import client, config
 
 Manifest = dict[str, Any]
@@ -28,8 +29,7 @@ class Kubectl:
 
     def __call__(self, *words: str, stdin: str | None = None) -> str:
         """What it printed; CalledProcessError, with its complaint in `stderr`, if it failed."""
-        command = [*self._command, *words]
-        return subprocess.run(command, input=stdin, check=True, capture_output=True, text=True, timeout=300).stdout
+        return run([*self._command, *words], stdin)
 
     def get(self, *words: str) -> Manifest:
         """One object, or a list of objects; empty if there is none."""
@@ -44,8 +44,16 @@ class Kubectl:
 
 def run_lab(*words: str) -> str:
     """Output of a command of the lab; CalledProcessError, with its complaint in `stderr`, if it fails."""
-    command = [sys.executable, "-m", "lab", *words]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=600).stdout
+    return run([sys.executable, "-m", "lab", *words])
+
+
+def run(command: list[str], stdin: str | None = None) -> str:
+    """Output of a program; a failed test shows what it complained of."""
+    try:
+        return subprocess.run(command, input=stdin, check=True, capture_output=True, text=True, timeout=600).stdout
+    except subprocess.CalledProcessError as error:
+        error.add_note(error.stderr)
+        raise
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +67,12 @@ def facts() -> dict[str, Any]:
     """What `python -m lab facts` says."""
     values: dict[str, Any] = json.loads(run_lab("facts"))
     return values
+
+
+@pytest.fixture(scope="session")
+def gateway_address(facts: dict[str, Any]) -> str:
+    """Address of the platform's Gateway."""
+    return str(facts["gateway"]["address"])
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +97,25 @@ def token(facts: dict[str, Any]) -> Callable[[str], str]:
 def credentials(token: Callable[[str], str]) -> Credentials:
     """The acceptance suite's credentials, as google-auth holds them."""
     return Credentials(token("acceptance"))  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture(scope="session")
+def operator(token: Callable[[str], str]) -> Credentials:
+    """Credentials of the one who may change the instance and read the payloads of secrets."""
+    return Credentials(token("operator"))  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture(scope="session")
+def sql_admin(facts: dict[str, Any]) -> Iterator[Callable[[Credentials], Any]]:
+    """Google's client of the Cloud SQL Admin API, for given credentials."""
+    endpoint = {"api_endpoint": facts["cloud_sql"]["admin_api"]}
+
+    def client_of(who: Credentials) -> Any:  # noqa: ANN401 - its methods are made at run time
+        client = build("sqladmin", "v1", credentials=who, client_options=endpoint, static_discovery=True)
+        return open_clients.enter_context(client)
+
+    with contextlib.ExitStack() as open_clients:
+        yield client_of
 
 
 @pytest.fixture(scope="module")

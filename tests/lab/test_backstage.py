@@ -59,7 +59,7 @@ def wait_for_pods(kubectl: Kubectl, number: int, within: float) -> list[Manifest
 @pytest.fixture(scope="module")
 def pods(kubectl: Kubectl) -> list[Manifest]:
     """The two pods of the reference deployment, applied and Ready."""
-    kubectl("apply", "--server-side", "--kustomize", str(OVERLAY))
+    kubectl("apply", "--server-side", "--force-conflicts", "--kustomize", str(OVERLAY))
     return wait_for_pods(kubectl, 2, within=300)
 
 

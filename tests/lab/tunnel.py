@@ -12,18 +12,20 @@ import socket
 import threading
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import Any
 
 from kubernetes import client
 from kubernetes.client import ApiException
 from kubernetes.stream import portforward
+
+CHUNK = 65536
 
 
 class Tunnel:
     """The way to a port of a pod while the context lasts; entering gives the local host and port."""
 
     def __init__(self, core: client.CoreV1Api, namespace: str, pod: str, port: int) -> None:
-        self._configuration = core.api_client.configuration
+        self._configuration = core.api_client.configuration  # type: ignore[attr-defined]
         self._namespace, self._pod, self._port = namespace, pod, port
         self._server = socket.create_server(("127.0.0.1", 0))
 
@@ -49,7 +51,7 @@ class Tunnel:
         with near, contextlib.suppress(OSError, ApiException), self._stream() as far:
             while True:
                 for end in select.select([near, far], [], [])[0]:
-                    data = end.recv(65536)
+                    data = end.recv(CHUNK)
                     if not data:
                         return
                     (far if end is near else near).sendall(data)
@@ -57,14 +59,17 @@ class Tunnel:
     @contextlib.contextmanager
     def _stream(self) -> Iterator[socket.socket]:
         # A client of its own: while a stream is opened, the client can be used for nothing else.
-        with client.ApiClient(self._configuration) as api:
-            core = client.CoreV1Api(api)
-            stream = portforward(
-                core.connect_get_namespaced_pod_portforward, self._pod, self._namespace, ports=str(self._port)
-            )
-            far = stream.socket(self._port)
-            far.setblocking(True)
-            try:
-                yield far
-            finally:
-                stream.close()
+        core = client.CoreV1Api(client.ApiClient(self._configuration))
+        connect = core.connect_get_namespaced_pod_portforward
+        stream: Any = portforward(connect, self._pod, self._namespace, ports=str(self._port))
+        far = stream.socket(self._port)
+        far.settimeout(None)
+        try:
+            yield far
+        finally:
+            # The library's thread must be the first to close, and leaves its websocket open if the pod was.
+            far.shutdown(socket.SHUT_WR)
+            while far.recv(CHUNK):
+                pass
+            stream.close()
+            stream.websocket.shutdown()
