@@ -8,7 +8,7 @@ VENV := $(CACHE)/venv/$(LOCK_HASH)
 PYTHON := $(VENV)/bin/python
 export GKE_LAB_CACHE := $(CACHE)
 
-.PHONY: help venv lab lab-down check unit test-lab test lock
+.PHONY: help venv lab lab-down check unit test-lab rbac test lock
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -33,7 +33,7 @@ lab-down: venv ## take the lab down; nothing of it remains
 check: venv ## lint, types, import contracts
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
-	@.venv/bin/mypy lab tests
+	@.venv/bin/mypy lab fixtures tests conftest.py manifests/rbac/apply.py
 	@.venv/bin/lint-imports
 
 unit: venv ## tests without a cluster
@@ -41,6 +41,9 @@ unit: venv ## tests without a cluster
 
 test-lab: lab ## real clients against every part of the lab
 	@$(PYTHON) -m pytest tests/lab
+
+rbac: lab ## what each permission set may do, applied to the lab; one kubeconfig per set under .lab/rbac
+	@$(PYTHON) manifests/rbac/apply.py --kubeconfig .lab/kubeconfig --into .lab/rbac
 
 test: check unit ## everything that CI runs: the above, the lab, its tests, the lab gone without a trace
 	@before=$$(mktemp) && $(PYTHON) -m lab.traces > $$before && \

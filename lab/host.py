@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import os
@@ -36,6 +37,12 @@ PROGRAMS = {
 """Program to the Debian package that brings it."""
 
 FILESYSTEMS = ("overlay", "tmpfs")
+
+MOUNT_POINTS = (
+    "/var/lib/cni", "/var/lib/containerd", "/var/lib/kubelet", "/etc/cni", "/etc/kubernetes", "/var/log/pods",
+    "/var/log/containers",
+)  # fmt: skip
+"""Directories over which every node mounts its own: the host needs them to exist. `down` removes those it had not."""
 
 SYSCTLS = {"fs.inotify.max_user_instances": 1024, "fs.inotify.max_user_watches": 524288}
 """Global settings of the kernel that the lab raises, if they are lower: three kubelets and containerds watch files."""
@@ -117,6 +124,14 @@ def _address(little_endian_hex: str) -> ipaddress.IPv4Address:
     return ipaddress.IPv4Address(bytes.fromhex(little_endian_hex)[::-1])
 
 
+def check_nftables() -> None:
+    """Refuse a kernel without nftables: pods' services and the metadata server's address depend on it."""
+    try:
+        run("nft", "list", "tables")
+    except CommandFailedError as error:
+        raise UnfitHostError(f"expected: nftables; seen: {error}; look next: modprobe nf_tables") from error
+
+
 def install_packages() -> list[str]:
     """Install the Debian packages that are missing; their names."""
     missing = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})
@@ -125,6 +140,21 @@ def install_packages() -> list[str]:
         run("apt-get", "update", env=environment)
         run("apt-get", "install", "-y", "--no-install-recommends", *missing, env=environment)
     return missing
+
+
+def make_mount_points(file: Path) -> None:
+    """Make the directories that nodes mount over, and remember which of them had not been there."""
+    missing = [path for path in MOUNT_POINTS if not Path(path).exists()]
+    file.write_text(json.dumps(missing))
+    for path in missing:
+        Path(path).mkdir(parents=True)
+
+
+def remove_mount_points(file: Path) -> None:
+    """Remove the directories that `make_mount_points` made; by then they are as empty as they were."""
+    for path in json.loads(file.read_text()) if file.exists() else []:
+        with contextlib.suppress(OSError):
+            Path(path).rmdir()
 
 
 def save_sysctls(file: Path) -> None:

@@ -19,7 +19,6 @@ from lab.materials import artifacts, program
 from lab.processes import Command, CommandFailedError, run
 
 IMAGES = PACKAGE / "images"
-SPEED = {"STORAGE_DRIVER": "overlay", "BUILDAH_ISOLATION": "chroot"}
 
 
 def reference(name: str) -> str:
@@ -60,19 +59,24 @@ def _image(name: str, containerfile: str, others: dict[str, Artifact]) -> Artifa
     def make(into: Path) -> None:
         storage: Command = ["--root", into / "storage", "--runroot", into / "run"]
         context = into / "context"
+        configuration = into / "containers.conf"
+        # Its default is a directory of the host, which it would make.
+        configuration.write_text(f'[network]\nnetwork_config_dir = "{into / "run"}"\n')
+        env = {"STORAGE_DRIVER": "overlay", "BUILDAH_ISOLATION": "chroot", "CONTAINERS_CONF": str(configuration)}
         shutil.copytree(IMAGES / name, context)
         for need in _needs(containerfile):
             run("cp", "--archive", _source(need), context / Path(need).name)
         try:
             for base in bases:
-                run("buildah", *storage, "pull", "-q", f"oci-archive:{base.path / 'image.tar'}", env=SPEED)
-            run("buildah", *storage, "bud", "-q", "--pull-never", "-t", reference(name), context, env=SPEED)
+                run("buildah", *storage, "pull", "-q", f"oci-archive:{base.path / 'image.tar'}", env=env)
+            run("buildah", *storage, "bud", "-q", "--pull-never", "-t", reference(name), context, env=env)
             archive = f"oci-archive:{into / 'image.tar'}:{reference(name)}"
-            run("buildah", *storage, "push", "-q", reference(name), archive, env=SPEED)
+            run("buildah", *storage, "push", "-q", reference(name), archive, env=env)
         finally:
             subprocess.run(["umount", "--quiet", into / "storage" / "overlay"], check=False, capture_output=True)
             for directory in ("storage", "run", "context"):
                 shutil.rmtree(into / directory, ignore_errors=True)
+            configuration.unlink()
 
     inputs += [str(base.path) for base in bases]
     return Artifact(f"image-{name}", (IMAGES / name, *inputs), make, 0.3)

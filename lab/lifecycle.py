@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -22,6 +23,7 @@ from lab.processes import CommandFailedError
 LOCK = layout.CACHE / "lock"
 RECORD = layout.STATE / "lab.json"
 SYSCTLS = layout.STATE / "sysctls.json"
+MOUNT_POINTS = layout.STATE / "mount-points.json"
 
 
 class LabError(Exception):
@@ -97,6 +99,7 @@ def _prepare(wanted: dict[str, str]) -> None:
     for directory in (layout.STATE, layout.LOGS, layout.FAULTS_DIR, layout.USER):
         directory.mkdir(parents=True, exist_ok=True)
     (layout.USER / "logs").symlink_to(layout.LOGS)
+    host.make_mount_points(MOUNT_POINTS)
     host.save_sysctls(SYSCTLS)
     shutil.copytree(PACKAGE, layout.SOURCE / "lab", ignore=shutil.ignore_patterns("__pycache__", "bill"))
     RECORD.write_text(json.dumps(wanted))
@@ -106,6 +109,7 @@ def build() -> None:
     """Install and build everything that is missing, saying which step runs, how long it took and what is next."""
     if installed := host.install_packages():
         say(f"installed from Debian: {', '.join(installed)}")
+    host.check_nftables()
     steps: list[Artifact] = [*artifacts().values(), *images().values(), image_store()]
     missing = [step for step in steps if not step.built]
     minutes = sum(step.minutes for step in missing)
@@ -127,34 +131,37 @@ def _raise_parts() -> bool:
     order = TopologicalSorter({part.name: part.needs for part in everything.values()})
     order.prepare()
     changed = False
+    given_up = threading.Event()
     with ThreadPoolExecutor(max_workers=len(everything)) as pool:
         running: dict[Future[float | None], str] = {}
-        while order.is_active():
-            running |= {pool.submit(_raise, everything[name]): name for name in order.get_ready()}
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                name = running.pop(future)
-                if (seconds := future.result()) is not None:
-                    changed = True
-                    say(f"  {name:<24}{seconds:6.1f} s")
-                order.done(name)
+        try:
+            while order.is_active():
+                running |= {pool.submit(_raise, everything[name], given_up): name for name in order.get_ready()}
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    name = running.pop(future)
+                    if (seconds := future.result()) is not None:
+                        changed = True
+                        say(f"  {name:<24}{seconds:6.1f} s")
+                    order.done(name)
+        finally:
+            given_up.set()
     return changed
 
 
-def _raise(part: Part) -> float | None:
-    """Seconds until the part was ready, or None if it was so already."""
+def _raise(part: Part, given_up: threading.Event) -> float | None:
+    """Seconds until the part was ready, or None if it was so already. Ends early when another part has failed."""
     if _is_ready(part):
         return None
     started = time.monotonic()
     part.start()
     pause = 0.1
-    while not _is_ready(part):
+    while not _is_ready(part) and not given_up.wait(pause):
         if time.monotonic() - started > part.within:
             seen = _last_error.get(part.name, "not ready")
             raise LabError(
                 f"expected: {part.name} ready within {part.within:.0f} s; seen: {seen}; look next: `python -m lab logs`"
             )
-        time.sleep(pause)
         # What is not ready at once is waiting for others; asking them all the time would only slow them down.
         pause = min(pause * 1.5, 1.5)
     return time.monotonic() - started
@@ -186,6 +193,7 @@ def _take_down() -> None:
     network.stop()
     cgroups.remove()
     host.restore_sysctls(SYSCTLS)
+    host.remove_mount_points(MOUNT_POINTS)
     if not layout.STATE.exists():
         return
     for path in layout.STATE.iterdir():

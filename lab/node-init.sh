@@ -10,9 +10,10 @@ export PATH="$binaries:$PATH"
 
 mount --make-rshared /
 hostname "$name"
-# A /run of its own: what containerd pins there must not stay on the host.
-mkdir -p /var/lib/containerd /var/lib/kubelet /etc/cni /etc/kubernetes /var/log/pods /var/log/containers
+# A /run of its own: what containerd pins there must not stay on the host. Nor must leases of pod addresses,
+# and those of pods that died with the node must not outlive it.
 mount -t tmpfs -o mode=755 tmpfs /run
+mount -t tmpfs -o mode=755 tmpfs /var/lib/cni
 mkdir -p /run/containerd /run/netns
 mount --bind "$directory/containerd" /var/lib/containerd
 mount --bind "$directory/kubelet" /var/lib/kubelet

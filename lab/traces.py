@@ -35,6 +35,7 @@ def traces() -> Traces:
         "route": run("ip", "route", "show", "table", "all").splitlines(),
         "nft rule": run("nft", "list", "ruleset").splitlines() if shutil.which("nft") else [],
         "control group": _control_groups(),
+        "file": [str(path) for point in host.MOUNT_POINTS for path in _tree(point)],
         "kernel setting": _kernel_settings(),
     }
     return {kind: sorted(values) for kind, values in found.items()}
@@ -42,6 +43,11 @@ def traces() -> Traces:
 
 def _names(directory: str) -> list[str]:
     return [path.name for path in Path(directory).iterdir()] if Path(directory).exists() else []
+
+
+def _tree(directory: str) -> list[Path]:
+    """The directory and all in it; nothing if it does not exist."""
+    return [Path(directory), *Path(directory).rglob("*")] if Path(directory).exists() else []
 
 
 def _processes() -> list[str]:

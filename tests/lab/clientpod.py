@@ -6,6 +6,7 @@ import contextlib
 import uuid
 from collections.abc import Iterator
 
+from fixtures.waiting import wait_for
 from tests.lab.conftest import Kubectl, Manifest
 
 BACKSTAGE = "backstage"
@@ -55,9 +56,21 @@ def created(kubectl: Kubectl, namespace: str, manifest: Manifest) -> Iterator[st
         kubectl("delete", "--namespace", namespace, "pod", name, "--ignore-not-found", "--wait=false")
 
 
+def conditions(kubectl: Kubectl, namespace: str, name: str) -> dict[str, str]:
+    """Status of each of the pod's conditions."""
+    status = kubectl.get("--namespace", namespace, "pod", name)["status"]
+    return {condition["type"]: condition["status"] for condition in status.get("conditions", [])}
+
+
 def wait_until_ready(kubectl: Kubectl, namespace: str, name: str) -> None:
     """Return once the pod is Ready."""
-    kubectl("wait", "--namespace", namespace, "--for=condition=Ready", f"pod/{name}", f"--timeout={START:g}s")
+    wait_for(
+        f"pod {namespace}/{name} to be Ready",
+        lambda: conditions(kubectl, namespace, name),
+        until=lambda seen: seen.get("Ready") == "True",
+        within=START,
+        look_next=f"kubectl -n {namespace} describe pod {name}",
+    )
 
 
 def run(kubectl: Kubectl, namespace: str, name: str, *command: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from google.oauth2.credentials import Credentials
 from googleapiclient.discovery import build
 from kubernetes import client, config
@@ -125,6 +126,16 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
     kubectl("create", "namespace", name)
     yield name
     kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def backstage_namespace(kubectl: Kubectl) -> str:
+    """Backstage's namespace and service account as the reference has them, whether or not Backstage runs there."""
+    overlay = Path(__file__).parents[2] / "manifests" / "overlays" / "local"
+    reference = yaml.safe_load_all(kubectl("kustomize", str(overlay)))
+    wanted = [manifest for manifest in reference if manifest["kind"] in ("Namespace", "ServiceAccount")]
+    kubectl.apply(*wanted, namespace="backstage")
+    return "backstage"
 
 
 @pytest.fixture

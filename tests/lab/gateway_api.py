@@ -48,6 +48,21 @@ def route(name: str, hostname: str, *, parent: Manifest = EXTERNAL, **rule: Any)
     }
 
 
+def gateway(name: str, *listeners: Manifest, **spec: Any) -> Manifest:  # noqa: ANN401 -- a Gateway's fields
+    """Gateway of GKE's class."""
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "metadata": {"name": name},
+        "spec": {"gatewayClassName": "gke-l7-global-external-managed", "listeners": list(listeners), **spec},
+    }
+
+
+def plain(**fields: Any) -> Manifest:  # noqa: ANN401 -- a listener's fields
+    """Listener `http` on port 80."""
+    return {"name": "http", "port": 80, "protocol": "HTTP", **fields}
+
+
 def service(name: str) -> Manifest:
     """Service whose port 80 is the lab's web server."""
     return {
@@ -81,68 +96,53 @@ def web(name: str, *, replicas: int = 1, seconds_after_sigterm: int = 0) -> Mani
 
 
 class Condition(NamedTuple):
-    """A condition, which is nothing yet if it is absent or of an earlier generation."""
+    """What a condition says; Kubernetes' own conditions of a healthy pod give no reason."""
 
     status: str = "absent"
     reason: str = ""
     message: str = ""
 
 
-def condition(obj: Manifest, kind: str, *, within: Manifest | None = None) -> Condition:
-    """A condition of an object, or of the part of its status that is given."""
+def whole(status: Manifest) -> Manifest:
+    """The status itself, where its conditions are its own."""
+    return status
+
+
+def only_parent(status: Manifest) -> Manifest:
+    """The part of an HTTPRoute's status that is about its one parent."""
+    parents: list[Manifest] = status.get("parents", [])
+    return parents[0] if parents else {}
+
+
+def listener(name: str) -> Callable[[Manifest], Manifest]:
+    """The part of a Gateway's status that is about a listener."""
+    return lambda status: next((each for each in status.get("listeners", []) if each["name"] == name), {})
+
+
+def condition(obj: Manifest, kind: str, part: Callable[[Manifest], Manifest] = whole) -> Condition:
+    """A condition of the object, or of a part of its status; absent if it is about an earlier generation."""
     generation = obj.get("metadata", {}).get("generation")
-    part = obj.get("status", {}) if within is None else within
-    found = [one for one in part.get("conditions", []) if one["type"] == kind]
-    current = [one for one in found if one.get("observedGeneration", generation) == generation]
-    return Condition(current[0]["status"], current[0]["reason"], current[0].get("message", "")) if current else Condition()
+    for each in part(obj.get("status", {})).get("conditions", []):
+        if each["type"] == kind and each.get("observedGeneration", generation) == generation:
+            return Condition(each["status"], each.get("reason", ""), each.get("message", ""))
+    return Condition()
 
 
-class Watched:
-    """Conditions of the objects of a namespace, waited for."""
-
-    def __init__(self, kubectl: Kubectl, namespace: str) -> None:
-        self._kubectl = kubectl
-        self._namespace = namespace
-
-    def condition(self, resource: str, kind: str, *, until: Callable[[Condition], bool]) -> Condition:
-        """A condition of `resource` (type/name) once it is as wanted."""
-        return self._wait(resource, kind, lambda obj: condition(obj, kind), until)
-
-    def at_parent(self, name: str, kind: str, *, until: Callable[[Condition], bool]) -> Condition:
-        """A condition of an HTTPRoute at its only parent once it is as wanted."""
-
-        def read(obj: Manifest) -> Condition:
-            parents = obj.get("status", {}).get("parents", [])
-            return condition(obj, kind, within=parents[0]) if parents else Condition()
-
-        return self._wait(f"httproute/{name}", kind, read, until)
-
-    def at_listener(self, gateway: str, listener: str, kind: str, *, until: Callable[[Condition], bool]) -> Condition:
-        """A condition of a Gateway's listener once it is as wanted."""
-
-        def read(obj: Manifest) -> Condition:
-            listeners = [one for one in obj.get("status", {}).get("listeners", []) if one["name"] == listener]
-            return condition(obj, kind, within=listeners[0]) if listeners else Condition()
-
-        return self._wait(f"gateway/{gateway}", kind, read, until)
-
-    def _wait(
-        self, resource: str, kind: str, read: Callable[[Manifest], Condition], until: Callable[[Condition], bool]
-    ) -> Condition:
-        return wait_for(
-            f"{kind} of {resource} to be as it should",
-            lambda: read(self._kubectl.get("--namespace", self._namespace, resource)),
-            until=until,
-            within=30,
-            look_next=f"kubectl -n {self._namespace} describe {resource}",
-        )
-
-
-def holds(found: Condition) -> bool:
-    """Whether the condition is True."""
-    return found.status == "True"
-
-
-def fails(found: Condition) -> bool:
-    """Whether the condition is False."""
-    return found.status == "False"
+def wait_for_condition(
+    kubectl: Kubectl,
+    namespace: str,
+    resource: str,
+    kind: str,
+    status: str,
+    *,
+    part: Callable[[Manifest], Manifest] = whole,
+    within: float = 30,
+) -> Condition:
+    """The condition of `resource`, which is TYPE/NAME, once it has this status."""
+    return wait_for(
+        f"{kind} of {namespace}/{resource} to be {status}",
+        lambda: condition(kubectl.get("--namespace", namespace, resource), kind, part),
+        until=lambda found: found.status == status,
+        within=within,
+        look_next=f"kubectl -n {namespace} describe {resource}",
+    )

@@ -16,10 +16,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from kubernetes import client
 from playwright.sync_api import Browser, Page, sync_playwright
-from tests.lab.tunnel import Tunnel
 
 from fixtures.waiting import wait_for
 from tests.lab.conftest import Kubectl, Manifest
+from tests.lab.tunnel import Tunnel
 
 NAMESPACE = "backstage"
 OVERLAY = Path(__file__).parents[2] / "manifests" / "overlays" / "local"

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from fixtures.waiting import wait_for
 from tests.lab.conftest import Kubectl
 
 CHECKOUT = Path(__file__).parents[2]
@@ -30,6 +31,17 @@ def status() -> str:
     """What `status` prints, also when it ends with a failure because something is not ready."""
     command = [sys.executable, "-m", "lab", "status"]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60).stdout
+
+
+def wait_until_all_is_ready() -> None:
+    """The pods of a node that came back are started again by its kubelet: seconds after the node is Ready."""
+    wait_for(
+        "every part of the lab to be ready",
+        status,
+        until=lambda told: "NOT READY" not in told,
+        within=180,
+        look_next="python -m lab status",
+    )
 
 
 def kill(pid: int) -> None:
@@ -95,7 +107,7 @@ def test_up_heals_what_was_killed(name: str, lab: Run, facts: dict[str, Any]) ->
     after = processes(facts)
     assert after.pop(name) != before.pop(name)
     assert after == before
-    assert "NOT READY" not in lab("status")
+    wait_until_all_is_ready()
 
 
 def test_node_without_power_comes_back_with_its_pods(kubectl: Kubectl, fault: Callable[..., Any]) -> None:
@@ -103,6 +115,7 @@ def test_node_without_power_comes_back_with_its_pods(kubectl: Kubectl, fault: Ca
     with fault("node-machine", "node-3"):
         assert f"{'node-3':<24}NOT READY" in status()
     assert "node-3" in kubectl("wait", "--for=condition=Ready", "node/node-3", "--timeout=120s")
+    wait_until_all_is_ready()
 
 
 def test_active_fault_is_told_and_injected_once(lab: Run, fault: Callable[..., Any]) -> None:
@@ -110,7 +123,7 @@ def test_active_fault_is_told_and_injected_once(lab: Run, fault: Callable[..., A
     with fault("secret-manager", "503"):
         lab("inject", "secret-manager", "503")
         assert status().count("fault: secret-manager 503") == 1
-    assert "fault:" not in lab("status")
+    assert "fault:" not in status()
 
 
 @pytest.mark.parametrize(
@@ -129,4 +142,4 @@ def test_impossible_fault_is_refused_in_one_sentence(words: tuple[str, ...], tex
 
     assert refused.value.stderr.startswith(text)
     assert refused.value.stderr.count("\n") == 1
-    assert "fault:" not in lab("status")
+    assert "fault:" not in status()

@@ -1,4 +1,4 @@
-"""From a pod's metrics to an answer in PromQL, from its CPU to its Deployment's size, and what is seen when it fails."""
+"""From a pod's metrics to an answer in PromQL, from its CPU to an autoscaler, and what is seen when either fails."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def scraped(read_scraping: Callable[[str], Scraping], shop: str, pods: set[str])
         lambda: read_scraping("shop"),
         until=lambda seen: seen.active_targets == len(pods) and seen.unhealthy_targets == 0,
         within=FIRST_SAMPLE,
-        look_next=f"kubectl -n {shop} get podmonitoring shop -o yaml; kubectl -n gmp-system logs ds/collector prometheus",
+        look_next=f"kubectl -n {shop} get podmonitoring shop -o yaml; kubectl -n gmp-system logs ds/collector",
     )
 
 
@@ -136,10 +136,10 @@ def test_promql_answers_with_gke_labels(
         lambda: read_series(f'shop_orders_total{{namespace="{shop}"}}'),
         until=lambda found: len(found) == len(pods),
         within=FIRST_SAMPLE,
-        look_next="python -m lab logs prometheus; kubectl -n gmp-system logs ds/collector prometheus",
+        look_next="python -m lab logs prometheus; kubectl -n gmp-system logs ds/collector",
     )
 
-    metrics = sorted((one["metric"] for one in series), key=lambda labels: str(labels["pod"]))
+    metrics = sorted((one["metric"] for one in series), key=lambda labels: str(labels["instance"]))
     assert metrics == [
         {
             "__name__": "shop_orders_total",

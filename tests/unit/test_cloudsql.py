@@ -27,6 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from fixtures.waiting import wait_for
 from lab import layout
 from lab.google.authority import key_pem, new_key, pem
 from lab.google.cloudsql import AdminApi, merged
@@ -510,6 +511,16 @@ def server_called(name: str, directory: Path) -> Iterator[subprocess.Popen[bytes
     data.mkdir(parents=True)
     shutil.copy(shutil.which("sleep") or "", program)
     with subprocess.Popen([program, "60"]) as process:
+        # The kernel tells a new process' name a moment after it has told its parent that it runs.
+        comm = Path(f"/proc/{process.pid}/comm")
+        wait_for(
+            f"the process to be called {name}",
+            lambda: comm.read_text().strip(),
+            until=lambda called: called == name,
+            within=5,
+            every=0.01,
+            look_next=str(comm),
+        )
         (data / "postmaster.pid").write_text(f"{process.pid}\ndata\n0\n5432\nsocket\n127.0.0.1\n0\nready   \n")
         yield process
         process.kill()
