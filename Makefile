@@ -46,6 +46,7 @@ rbac: lab ## what each permission set may do, applied to the lab; one kubeconfig
 	@$(PYTHON) manifests/rbac/apply.py --kubeconfig .lab/kubeconfig --into .lab/rbac
 
 test: check unit ## everything that CI runs: the above, the lab, its tests, the lab gone without a trace
+	@$(PYTHON) -m lab down
 	@before=$$(mktemp) && $(PYTHON) -m lab.traces > $$before && \
 	status=0; $(MAKE) --no-print-directory test-lab || status=$$?; \
 	$(PYTHON) -m lab down || status=$$?; \
