@@ -133,8 +133,9 @@ def test_secrets_are_mounted_from_secret_manager(kubectl: Kubectl, pods: list[Ma
 
 
 def has_two_figures(metrics: list[Manifest]) -> bool:
-    """Whether there are two metrics, each with a utilisation."""
-    return len(metrics) == 2 and all("averageUtilization" in one["resource"]["current"] for one in metrics)
+    """Whether there are two metrics, each with a utilisation; one that could not be read yet has no resource."""
+    figures = [one.get("resource", {}).get("current", {}) for one in metrics]
+    return len(figures) == 2 and all("averageUtilization" in figure for figure in figures)
 
 
 def test_hpa_reads_both_metrics(kubectl: Kubectl, pods: list[Manifest]) -> None:
