@@ -6,6 +6,7 @@ The modules under `bill/` and `requirements.lock` say what, by version and hash;
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -51,10 +52,13 @@ def _go_build(module: Path, into: Path, *packages: str, linker_flags: str = "-s 
 
 
 def _module_directory(module: Path, name: str) -> Path:
-    return Path(_go("list", "-m", "-f", "{{.Dir}}", name, module=module).strip())
+    """Where a module's files are. Downloaded for it: `go build` fetches none whose packages it does not compile."""
+    return Path(json.loads(_go("mod", "download", "-json", name, module=module))["Dir"])
 
 
 def _copy(files: Sequence[Path], into: Path) -> None:
+    if not files:
+        raise FileNotFoundError(f"expected: files for {into}; seen: none; look next: the modules of lab/bill")
     into.mkdir(parents=True)
     for file in files:
         shutil.copyfile(file, into / file.name)
