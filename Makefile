@@ -8,7 +8,7 @@ VENV := $(CACHE)/venv/$(LOCK_HASH)
 PYTHON := $(VENV)/bin/python
 export GKE_LAB_CACHE := $(CACHE)
 
-.PHONY: help venv lab lab-down check unit test-lab rbac test lock
+.PHONY: help venv lab lab-down acceptance smoke detection check unit test-lab rbac test lock
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -30,10 +30,19 @@ lab: venv ## bring the lab up: a real Kubernetes with Google's surroundings
 lab-down: venv ## take the lab down; nothing of it remains
 	@$(PYTHON) -m lab down
 
+acceptance: venv ## accept Backstage on the lab, promise by promise; the lab is started if it is not running
+	@$(PYTHON) -m pytest tests/acceptance
+
+smoke: venv ## the same, as production is seen: nothing but reads, by the identity that may only look
+	@$(PYTHON) -m pytest tests/acceptance --env=smoke
+
+detection: rbac ## break the deployment on the lab in every known way: each must be found, for the right reason
+	@$(PYTHON) -m pytest tests/detection
+
 check: venv ## lint, types, import contracts
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
-	@.venv/bin/mypy lab fixtures tests conftest.py manifests/rbac/apply.py
+	@.venv/bin/mypy lab fixtures tests conftest.py manifests/rbac/apply.py benchmarks
 	@.venv/bin/lint-imports
 
 unit: venv ## tests without a cluster

@@ -1,3 +1,3 @@
-"""Plugins. Options and hooks are in `fixtures/plugin.py`."""
+"""Plugins of the project; tests find here what they may hold in their hands."""
 
-pytest_plugins = ["fixtures.plugin"]
+pytest_plugins = ["fixtures.plugin", "fixtures.run", "fixtures.judging"]

@@ -1,0 +1,112 @@
+"""Whether a broken deployment is refused: each fault must turn its check red, for the right reason."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fixtures.waiting import wait_for
+from tests.detection.fault import HERE, ROOT, Fault, apply_reference, faults, run
+
+DETECTED_WITHIN = 120.0
+"""Seconds; the suite's own promise."""
+HEALED_WITHIN = 300.0
+TABLE = ROOT / "results" / "detection.md"
+HEAD = "| Fault | Check that turned red | After | What it said |\n|---|---|---|---|\n"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one run of a check came to."""
+
+    outcome: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.outcome}: {' | '.join(self.reason.splitlines())}"
+
+
+Ask = Callable[[str], Found]
+
+
+@pytest.fixture(scope="session")
+def rows() -> Iterator[list[str]]:
+    """Lines of the table of results."""
+    TABLE.parent.mkdir(exist_ok=True)
+    table: list[str] = []
+    yield table
+    TABLE.write_text(HEAD + "".join(table))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _deployed() -> None:
+    """The deployment as it should be, before anything is done to it."""
+    run([(sys.executable, "manifests/rbac/apply.py", "--kubeconfig=.lab/kubeconfig", "--into=.lab/rbac")])
+    apply_reference()
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Ask:
+    """Runs a check of the acceptance suite in a process of its own, with `observe` and `connect` alone."""
+
+    def asked(check: str) -> Found:
+        command = [sys.executable, "-m", "pytest", f"--env={HERE / 'environment.toml'}", f"--report={tmp_path}"]
+        where = f"tests/acceptance/{check}"
+        done = subprocess.run([*command, where], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+        verdict = tmp_path / "verdict.json"
+        if not verdict.exists():
+            raise RuntimeError(done.stdout + done.stderr)
+        written = json.loads(verdict.read_text())
+        named = [each for each in written["checks"] if each["check"] == check.partition("::")[2]]
+        return Found(named[0]["outcome"], named[0]["reason"]) if named else Found("not run", str(written["reasons"]))
+
+    return asked
+
+
+@pytest.fixture
+def injected(fault: Fault, ask: Ask) -> Iterator[Fault]:
+    """The deployment with the fault, where its check was kept without it, and is so again afterwards."""
+    _wait_until_kept(fault, ask)
+    try:
+        run(fault.inject)
+        yield fault
+    finally:
+        try:
+            run(fault.undo)
+        finally:
+            apply_reference()
+    _wait_until_kept(fault, ask)
+
+
+def _wait_until_kept(fault: Fault, ask: Ask) -> None:
+    wait_for(
+        f"{fault.check} to be kept without the fault",
+        lambda: ask(fault.check),
+        until=lambda found: found.outcome == "kept",
+        within=HEALED_WITHIN,
+        look_next=f"pytest --env=tests/detection/environment.toml tests/acceptance/{fault.check}",
+    )
+
+
+@pytest.mark.parametrize("fault", list(faults()), ids=lambda fault: fault.name)
+def test_fault_turns_its_check_red(fault: Fault, injected: Fault, ask: Ask, rows: list[str]) -> None:
+    """The right promise is broken, for the right reason, soon after the deployment is."""
+    assert injected is fault
+    began = time.monotonic()
+    found = wait_for(
+        f"{fault.check} to be broken, saying {fault.reason!r}",
+        lambda: ask(fault.check),
+        until=lambda found: found.outcome == "broken" and fault.reason in found.reason,
+        within=DETECTED_WITHIN,
+        look_next=f"tests/detection, fault {fault.name}",
+    )
+    seen = next(line for line in found.reason.splitlines() if fault.reason in line or line.startswith("seen:"))
+    shown = seen.removeprefix("seen: ").replace("|", "\\|")
+    rows.append(f"| {fault.what} | `{fault.check}` | {time.monotonic() - began:.0f} s | {shown} |\n")
