@@ -45,13 +45,6 @@ def rows() -> Iterator[list[str]]:
     TABLE.write_text(HEAD + "".join(table))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _deployed() -> None:
-    """The deployment as it should be, before anything is done to it."""
-    run([(sys.executable, "manifests/rbac/apply.py", "--kubeconfig=.lab/kubeconfig", "--into=.lab/rbac")])
-    apply_reference()
-
-
 @pytest.fixture
 def ask(tmp_path: Path) -> Ask:
     """Runs a check of the acceptance suite in a process of its own, with `observe` and `connect` alone."""
