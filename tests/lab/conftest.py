@@ -19,6 +19,10 @@ from google.oauth2.credentials import Credentials
 from googleapiclient.discovery import build
 from kubernetes import client, config
 
+from fixtures.access import Namespaces
+from fixtures.cluster import GuardedClient, connect
+from fixtures.permissions import PERMISSIONS, Guard
+
 Manifest = dict[str, Any]
 
 
@@ -86,6 +90,13 @@ def kubectl(facts: dict[str, Any]) -> Kubectl:
 def core(facts: dict[str, Any]) -> client.CoreV1Api:
     """The official client, as the lab's administrator."""
     return client.CoreV1Api(config.new_client_from_config(facts["kubeconfig"]))
+
+
+@pytest.fixture(scope="session")
+def guarded(facts: dict[str, Any]) -> GuardedClient:
+    """The suite's client, as the lab's administrator."""
+    names = Namespaces("backstage", "backstage", facts["gateway"]["namespace"])
+    return connect(Guard(frozenset(PERMISSIONS), names), kubeconfig=Path(facts["kubeconfig"]))
 
 
 @pytest.fixture(scope="session")

@@ -14,12 +14,12 @@ import psycopg
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from kubernetes import client
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from fixtures.cluster import GuardedClient
+from fixtures.tunnel import Tunnel
 from fixtures.waiting import wait_for
 from tests.lab.conftest import Kubectl, Manifest
-from tests.lab.tunnel import Tunnel
 
 NAMESPACE = "backstage"
 OVERLAY = Path(__file__).parents[2] / "manifests" / "overlays" / "local"
@@ -109,12 +109,13 @@ def test_portal_shows_the_catalog_in_a_browser(page: Page, facts: dict[str, Any]
 
 
 def test_catalog_lies_in_cloud_sql_written_by_the_iam_user(
-    core: client.CoreV1Api, facts: dict[str, Any], pods: list[Manifest]
+    guarded: GuardedClient, facts: dict[str, Any], pods: list[Manifest]
 ) -> None:
     """The catalog's entities are rows of a table that belongs to the IAM user, reached through the pod's proxy."""
     user = facts["cloud_sql"]["iam_user"]
-    with Tunnel(core, NAMESPACE, pods[0]["metadata"]["name"], 5432) as (host, port):  # noqa: SIM117
-        with psycopg.connect(host=host, port=port, user=user, dbname="backstage_plugin_catalog") as connection:
+    with Tunnel(guarded, NAMESPACE, pods[0]["metadata"]["name"], 5432) as tunnel:
+        at: dict[str, Any] = {"host": tunnel.host, "port": tunnel.port}
+        with psycopg.connect(**at, user=user, dbname="backstage_plugin_catalog") as connection:
             entities = connection.execute("SELECT count(*) FROM final_entities").fetchone()
             owner = connection.execute("SELECT tableowner FROM pg_tables WHERE tablename = 'final_entities'").fetchone()
 

@@ -15,12 +15,12 @@ import psycopg
 import pytest
 from google.oauth2.credentials import Credentials
 from googleapiclient.errors import HttpError
-from kubernetes import client
 
+from fixtures.cluster import GuardedClient
+from fixtures.tunnel import Tunnel
 from fixtures.waiting import wait_for
 from tests.lab import clientpod
 from tests.lab.conftest import Kubectl, Manifest
-from tests.lab.tunnel import Tunnel
 
 RECOVERY = 120.0
 """Seconds until a proxy has found the instance again; 3 to 8 were seen, and up to 30 if it has to wait to ask."""
@@ -101,19 +101,19 @@ def proxy_pod(facts: Facts) -> Manifest:
 
 
 @contextmanager
-def running_proxy(kubectl: Kubectl, core: client.CoreV1Api, facts: Facts) -> Iterator[Proxy]:
+def running_proxy(kubectl: Kubectl, guarded: GuardedClient, facts: Facts) -> Iterator[Proxy]:
     """A proxy in a pod of its own, started and ready for connections."""
     cloud_sql = facts["cloud_sql"]
     with clientpod.created(kubectl, clientpod.BACKSTAGE, proxy_pod(facts)) as pod:
         clientpod.wait_until_ready(kubectl, clientpod.BACKSTAGE, pod)
-        with Tunnel(core, clientpod.BACKSTAGE, pod, 5432) as address:
-            yield Proxy(pod, address, cloud_sql["iam_user"], cloud_sql["databases"][0])
+        with Tunnel(guarded, clientpod.BACKSTAGE, pod, 5432) as tunnel:
+            yield Proxy(pod, (tunnel.host, tunnel.port), cloud_sql["iam_user"], cloud_sql["databases"][0])
 
 
 @pytest.fixture
-def proxy(kubectl: Kubectl, core: client.CoreV1Api, facts: Facts) -> Iterator[Proxy]:
+def proxy(kubectl: Kubectl, guarded: GuardedClient, facts: Facts) -> Iterator[Proxy]:
     """A proxy that has a certificate for the instance."""
-    with running_proxy(kubectl, core, facts) as proxy:
+    with running_proxy(kubectl, guarded, facts) as proxy:
         wait_until_served(proxy)
         yield proxy
 
@@ -206,10 +206,10 @@ def test_proxy_with_a_certificate_survives_that_the_admin_api_refuses(
 
 
 def test_new_proxy_names_the_permission_that_it_lacks(
-    kubectl: Kubectl, core: client.CoreV1Api, facts: Facts, fault: Fault
+    kubectl: Kubectl, guarded: GuardedClient, facts: Facts, fault: Fault
 ) -> None:
     """Without cloudsql.instances.connect the client is only cut off; the proxy's log has the reason."""
-    with fault("admin-api", "403"), running_proxy(kubectl, core, facts) as proxy:
+    with fault("admin-api", "403"), running_proxy(kubectl, guarded, facts) as proxy:
         with pytest.raises(psycopg.OperationalError, match="server closed the connection"):
             proxy.log_in().close()
         log = kubectl("logs", "--namespace", clientpod.BACKSTAGE, proxy.pod)

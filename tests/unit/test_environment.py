@@ -148,8 +148,8 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
             "portal.hostname: expected: Host name of the portal, without scheme; seen: nothing",
             (
                 "portal.hostnme: expected: one of hostname, resolver, pinned_address, expected_addresses, ca_file, "
-                "tls_minimum, certificate_days_left, marker, catalog_page, auth, token_variable, iap_audience, control_url; "
-                "seen: an unknown key"
+                "tls_minimum, certificate_days_left, marker, catalog_page, auth, token_variable, iap_audience, "
+                "control_url; seen: an unknown key"
             ),
             "identity: expected: a table; seen: 5",
             "slo.error_ratio: expected: a finite number (Share of requests that may fail); seen: NaN",
@@ -294,7 +294,7 @@ def test_lab_facts_complete_the_local_environment(tmp_path: Path) -> None:
 
     loaded = draft.completed(make_ready(draft.target, within=10))
 
-    assert loaded.environment.cluster.kubeconfig == environment_file.ROOT / ".lab/rbac/disrupter"
+    assert loaded.environment.cluster.kubeconfig == (environment_file.ROOT / ".lab/rbac/disrupter").resolve()
     assert str(loaded.environment.portal.pinned_address) == "172.30.0.80"
     assert len(loaded.environment.secrets.expected) == 6
     assert loaded.settings["google.sql_admin"].source == "ready command (cloud_sql.admin_api)"
@@ -495,4 +495,4 @@ def test_environment_is_what_the_file_documents() -> None:
     tables = {name: field.annotation for name, field in Environment.model_fields.items() if name not in KEYS}
 
     assert all(f"`[{name}]`: " in str(model.__doc__) for name, model in tables.items())
-    assert len(tables) == 13
+    assert len(tables) == 14

@@ -63,7 +63,7 @@ def test_disrupter_is_too_much_where_only_observing_is_allowed() -> None:
         "horizontalpodautoscalers.autoscaling,httproutes.gateway.networking.k8s.io,poddisruptionbudgets.policy,"
         "podmonitorings.monitoring.googleapis.com,referencegrants.gateway.networking.k8s.io,"
         "secretproviderclasses.secrets-store.csi.x-k8s.io,serviceaccounts,services in backstage, "
-        "create,delete,patch,update leases.coordination.k8s.io in backstage, create pods/eviction in backstage, "
+        "create,delete,patch,update leases.coordination.k8s.io in backstage, create pods/eviction in all namespaces, "
         "create,get pods/exec,pods/portforward in backstage, delete pods in backstage, "
         "patch namespaces in backstage, patch nodes; look next: docs/permissions.md, `make rbac`"
     )

@@ -1,0 +1,171 @@
+"""Promise autoscaling: when more people come there are more pods to serve them, and fewer again when they have gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from fixtures import crowd
+from fixtures.autoscaling import Autoscaler, complaint, read_autoscaler
+from fixtures.check import Check
+from fixtures.cluster import GuardedClient
+from fixtures.entrance import Entrance
+from fixtures.environment import Environment
+from fixtures.manifest import Field
+from fixtures.objects import Objects
+from fixtures.outcomes import NoVerdictError, said
+from fixtures.reference import Reference
+from fixtures.results import folder_of
+from fixtures.run import Applied
+from fixtures.scale_watch import Scaled, scaled_of
+from fixtures.timeouts import Timeouts
+from fixtures.visit import Visit
+from fixtures.waiting import wait_for
+
+ENOUGH = 20
+"""Requests of users without which nothing is said of them."""
+OFFERED = 0.9
+"""Share of the crowd's requests that must have been sent for it to have been one."""
+
+
+@pytest.fixture(scope="module")
+def scaled(deployed: Reference) -> Scaled:
+    """What scales, and what is scaled."""
+    return scaled_of(deployed)
+
+
+@pytest.fixture(scope="module")
+def wait_until_active(
+    scaled: Scaled, objects: Objects, applied: Applied, timeouts: Timeouts
+) -> Callable[[], Autoscaler]:
+    """Waits until the HPA works on real numbers."""
+
+    def describe(seen: Autoscaler) -> str:
+        warned = complaint(objects.list("v1", "Event", scaled.hpa.namespace), scaled.hpa)
+        return f"{seen}; {warned}" if warned else str(seen)
+
+    return lambda: wait_for(
+        f"{scaled.hpa} to be active, with a figure for each of its metrics",
+        lambda: read_autoscaler(Field(objects.get(scaled.hpa.body))),
+        until=lambda seen: seen.active,
+        within=(timeouts if applied.changed else timeouts.where_nothing_changed()).scaling_active,
+        look_next=scaled.look_next,
+        describe=describe,
+        every=1,
+    )
+
+
+@pytest.fixture(scope="module")
+def results(pytestconfig: pytest.Config) -> Path:
+    """Where the load writes what it sent."""
+    return folder_of(pytestconfig) / f"load-{datetime.now(UTC):%H%M%S}"
+
+
+@pytest.fixture(scope="module")
+def bring_crowd(
+    scaled: Scaled, client: GuardedClient, entrance: Entrance, timeouts: Timeouts, results: Path
+) -> Callable[[], Visit]:
+    """Lets a crowd come and go."""
+    return partial(crowd.visit, scaled, client, entrance, timeouts, results)
+
+
+@pytest.fixture(scope="module")
+def visit(wait_until_active: Callable[[], Autoscaler], bring_crowd: Callable[[], Visit], results: Path) -> Visit:
+    """A crowd that came and went, once for all tests that look at it."""
+    wait_until_active()
+    seen = bring_crowd()
+    if seen.offered.share < OFFERED or seen.users_meanwhile.count < ENOUGH:
+        made = f"{seen.offered}; users: {seen.users_meanwhile}"
+        expected = f"{OFFERED:.0%} of the load that was due to be sent, and {ENOUGH} requests of users"
+        raise NoVerdictError(said(expected, made, str(results)))
+    return seen
+
+
+def test_autoscaler_works_on_real_numbers(wait_until_active: Callable[[], Autoscaler], check: Check) -> None:
+    """How many pods serve the portal is decided by what they really use."""
+    active = wait_until_active()
+
+    for figure in active.figures:
+        check.measured(figure.name, figure.current or 0, figure.unit)
+
+
+def test_number_of_pods_lies_within_its_bounds(
+    wait_until_active: Callable[[], Autoscaler], scaled: Scaled, check: Check
+) -> None:
+    """There are never fewer pods than it takes to lose one, nor more than the database bears."""
+    active = wait_until_active()
+
+    assert active.within_bounds, said(
+        f"{scaled.hpa} between {active.least} and {active.most} pods", active, scaled.look_next
+    )
+    check.measured("pods", active.current, "")
+
+
+@pytest.mark.needs("load")
+@pytest.mark.at_end
+def test_more_pods_serve_when_more_people_come(visit: Visit, scaled: Scaled, check: Check) -> None:
+    """When many people come at once, more pods serve them within minutes."""
+    check.keep("scale-out.json", json.dumps(visit.timeline))
+    for link, seconds in visit.chain.links.items():
+        check.measured(link, seconds or 0, "s")
+    check.measured("requests offered per second", visit.offered.rate, "1/s")
+
+    assert not visit.late_out, visit.late_out
+    rescaled = visit.recording.rescaled
+    assert "above target" in rescaled, said(
+        "event SuccessfulRescale, for load above target", rescaled or "none", scaled.look_next
+    )
+    check.decided_by(f"event SuccessfulRescale: {rescaled}")
+
+
+@pytest.mark.needs("load")
+@pytest.mark.at_end
+def test_number_of_pods_stays_within_its_bounds_under_load(visit: Visit, scaled: Scaled, check: Check) -> None:
+    """However many people come, the deployment does not outgrow what was agreed."""
+    least, most = visit.recording.smallest, visit.recording.largest
+    bounds = visit.recording.autoscaler[-1][1]
+
+    assert bounds.least <= least <= most <= bounds.most, said(
+        f"{bounds.least} to {bounds.most} pods", f"{least} to {most}", scaled.look_next
+    )
+    check.measured("most pods", most, "")
+
+
+@pytest.mark.needs("load")
+@pytest.mark.at_end
+def test_users_are_served_while_it_scales(visit: Visit, environment: Environment, scaled: Scaled, check: Check) -> None:
+    """Whoever uses the portal while the crowd is there notices nothing of it."""
+    everybody, users, slo = visit.all_meanwhile, visit.users_meanwhile, environment.slo
+    check.measured("requests", everybody.count, "")
+    check.measured("failed", everybody.failed, "")
+    check.measured("95 of 100 users' requests within", users.latency, "s")
+
+    assert max(everybody.error_ratio, users.error_ratio) <= slo.error_ratio, said(
+        f"at most {slo.error_ratio:.2%} of requests to fail", f"all: {everybody}; users: {users}", scaled.look_next
+    )
+    assert users.latency <= slo.latency, said(
+        f"95 of 100 requests of users within {slo.latency:g} s", users, scaled.look_next
+    )
+
+
+@pytest.mark.needs("load")
+@pytest.mark.at_end
+def test_fewer_pods_serve_when_people_have_gone(visit: Visit, scaled: Scaled, check: Check) -> None:
+    """When the crowd has gone the additional pods go too, and nobody who is still there notices."""
+    if visit.late_out:
+        raise NoVerdictError(
+            said("more pods, that can become fewer", "no scale-out; see the test of it", scaled.look_next)
+        )
+    users = visit.users_afterwards
+    check.measured("requests", users.count, "")
+    if visit.shrunk is not None:
+        check.measured("pods gone", visit.shrunk, "s")
+
+    assert not visit.late_in, visit.late_in
+    assert users.count, said("requests of users", users, scaled.look_next)
+    assert not users.failed, said("no request to fail while pods leave", users, scaled.look_next)

@@ -1,0 +1,187 @@
+"""Promise database: the instance is as agreed, and Backstage's queries reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from fixtures import database, database_use, sql
+from fixtures.check import Check
+from fixtures.cluster import GuardedClient
+from fixtures.database import Instance, Proxy, SqlAdmin
+from fixtures.database_use import Use
+from fixtures.entrance import Entrance
+from fixtures.environment import Environment
+from fixtures.google import GoogleApis
+from fixtures.outcomes import said
+from fixtures.pods import Pod
+from fixtures.reference import Reference
+from fixtures.samples import PromQl
+from fixtures.timeouts import Timeouts
+from fixtures.tunnel import Tunnel
+from fixtures.waiting import wait_for
+
+
+@pytest.fixture(scope="module")
+def admin(google: GoogleApis, environment: Environment) -> SqlAdmin:
+    """The environment's instance in the Cloud SQL Admin API."""
+    return SqlAdmin(google, environment.google.sql_admin, environment.cloud_sql)
+
+
+@pytest.fixture(scope="module")
+def instance(admin: SqlAdmin) -> Instance:
+    """One reading of it."""
+    return admin.instance()
+
+
+def test_instance_is_running(instance: Instance, admin: SqlAdmin) -> None:
+    """The database is up, and meant to be."""
+    seen = f"{instance.state}, activation policy {instance.activation_policy}"
+
+    assert seen == "RUNNABLE, activation policy ALWAYS", said(
+        "RUNNABLE, activation policy ALWAYS", seen, admin.describe
+    )
+
+
+def test_instance_is_the_agreed_one(instance: Instance, environment: Environment, admin: SqlAdmin) -> None:
+    """The database has the agreed version, and a standby if one was agreed."""
+    agreed = environment.cloud_sql
+    version = agreed.version or "POSTGRES_"
+
+    assert instance.version.startswith(version), said(f"version {version}", instance.version, admin.describe)
+    assert instance.availability == agreed.availability, said(
+        f"availability {agreed.availability}", instance.availability or "none", admin.describe
+    )
+
+
+def test_instance_can_be_restored(instance: Instance, admin: SqlAdmin) -> None:
+    """What was entered yesterday can be brought back: backups are made, and any moment can be recovered."""
+    assert instance.backups, said("automated backups", "none", admin.describe)
+    assert instance.point_in_time_recovery, said("point-in-time recovery", "off", admin.describe)
+
+
+def test_instance_admits_only_whom_it_should(instance: Instance, admin: SqlAdmin) -> None:
+    """The database is reached by identity and encrypted, not from everywhere on the internet."""
+    assert instance.iam_logins, said(f"flag {database.IAM_FLAG} on", "off", admin.describe)
+    assert instance.ssl_mode in database.ENCRYPTED, said(
+        f"sslMode {' or '.join(database.ENCRYPTED)}", instance.ssl_mode or "none", admin.describe
+    )
+    assert not instance.open_networks, said(
+        "no authorized network that is everybody", ", ".join(instance.open_networks), admin.describe
+    )
+
+
+def test_proxies_lead_to_this_instance(
+    instance: Instance, environment: Environment, pods: tuple[Pod, ...], deployed: Reference
+) -> None:
+    """Every replica is connected to the one database that it should use."""
+    wanted = environment.cloud_sql.instance
+    proxies = database.proxies_of(pods)
+    look_next = f"kubectl -n {deployed.the('Deployment').namespace} describe pod {pods[0].name}"
+
+    assert instance.connection_name == wanted, said(f"connection name {wanted}", instance.connection_name, look_next)
+    assert {each.pod for each in proxies} == {pod.name for pod in pods}, said(
+        "a proxy in each pod", "; ".join(map(str, proxies)) or "none", look_next
+    )
+    assert {each.instance for each in proxies} == {wanted}, said(
+        f"proxies to {wanted}", "; ".join(map(str, proxies)), look_next
+    )
+
+
+def test_user_and_databases_exist(admin: SqlAdmin, environment: Environment) -> None:
+    """Backstage's own database user and all its databases are there."""
+    wanted, users, names = environment.cloud_sql, admin.users(), admin.databases()
+    missing = sorted(set(wanted.databases) - set(names))
+
+    assert any(each.name == wanted.iam_user and each.kind in database.IAM_USERS for each in users), said(
+        f"user {wanted.iam_user} of IAM", ", ".join(map(str, users)) or "none", admin.users_command
+    )
+    assert not missing, said(f"databases {', '.join(wanted.databases)}", f"no {', '.join(missing)}", admin.describe)
+
+
+@pytest.fixture
+def use(entrance: Entrance, google: GoogleApis, environment: Environment, deployed: Reference) -> Use:
+    """Whether the database works for users, by the first source that can tell."""
+
+    def sources() -> Iterator[Use]:
+        yield database_use.by_catalog(entrance)
+        promql = PromQl(google, environment.google, deployed.the("PodMonitoring"))
+        yield database_use.by_operations(promql, environment.metrics.database_operations)
+
+    return database_use.decided(sources(), "[portal] auth and [metrics] database_operations of the environment")
+
+
+def test_database_works_for_users(use: Use, check: Check, deployed: Reference) -> None:
+    """What users ask of the portal is answered from its database."""
+    check.decided_by(use.source)
+    deployment = deployed.the("Deployment")
+    look_next = f"kubectl -n {deployment.namespace} logs deployment/{deployment.name} --all-pods --all-containers"
+
+    assert use.works, said("answers from the database", use, look_next)
+
+
+@pytest.fixture
+def proxies(pods: tuple[Pod, ...], deployed: Reference) -> tuple[Proxy, ...]:
+    """The proxies of the pods that users' requests go to."""
+    deployment = deployed.the("Deployment")
+    found = database.proxies_of(pod for pod in pods if pod.ready)
+    assert found, said(
+        f"Ready pods of {deployment} with a proxy",
+        ", ".join(map(str, pods)),
+        f"kubectl -n {deployment.namespace} get pods",
+    )
+    return found
+
+
+@pytest.fixture
+def tunnels(client: GuardedClient, proxies: tuple[Proxy, ...], deployed: Reference) -> Iterator[tuple[Tunnel, ...]]:
+    """A way to the port of each proxy."""
+    namespace = deployed.the("Deployment").namespace
+    with ExitStack() as open_tunnels:
+        yield tuple(open_tunnels.enter_context(Tunnel(client, namespace, each.pod, each.port)) for each in proxies)
+
+
+@pytest.mark.needs("connect")
+def test_every_database_is_usable_through_every_sidecar(
+    tunnels: tuple[Tunnel, ...], instance: Instance, environment: Environment, timeouts: Timeouts, check: Check
+) -> None:
+    """Each replica reaches each of Backstage's databases as Backstage's own user, without a password."""
+    wanted = environment.cloud_sql
+    found = sql.read_databases(tunnels, wanted.iam_user, wanted.databases, within=timeouts.sql_query)
+    unusable = [each for each in found if not each.usable]
+    look_next = f"kubectl -n {tunnels[0].namespace} logs {(unusable or found)[0].pod} --all-containers"
+
+    assert not unusable, said(f"{len(found)} databases to be usable", "; ".join(map(str, unusable)), look_next)
+    assert {each.user for each in found} == {wanted.iam_user}, said(f"user {wanted.iam_user}", found[0], look_next)
+    assert {f"POSTGRES_{each.version.split('.')[0]}" for each in found} == {instance.version}, said(
+        f"{instance.version}, as the Admin API says", found[0], look_next
+    )
+    check.measured("databases usable", len(found), "")
+
+
+@pytest.mark.needs("connect")
+def test_backstage_is_connected(tunnels: tuple[Tunnel, ...], environment: Environment, timeouts: Timeouts) -> None:
+    """Backstage itself holds connections to its databases."""
+    tunnel, wanted = tunnels[0], environment.cloud_sql
+
+    wait_for(
+        "sessions of Backstage's own in pg_stat_activity",
+        lambda: sql.read_sessions(tunnel, wanted.iam_user, wanted.databases[0], within=timeouts.sql_query),
+        until=lambda sessions: any(each.database in wanted.databases for each in sessions),
+        within=timeouts.sql_query,
+        look_next=f"kubectl -n {tunnel.namespace} logs {tunnel.pod} --all-containers",
+        describe=lambda sessions: "; ".join(map(str, sessions)) or "none",
+    )
+
+
+@pytest.mark.needs("connect")
+def test_another_user_is_refused(tunnels: tuple[Tunnel, ...], environment: Environment, timeouts: Timeouts) -> None:
+    """Backstage's identity opens Backstage's own account in the database and no other."""
+    tunnel, wanted = tunnels[0], environment.cloud_sql
+    refusal = sql.refusal(tunnel, wanted.other_user, wanted.databases[0], within=timeouts.sql_query)
+
+    assert refusal, said(
+        f"user {wanted.other_user} to be refused", "admitted without a password", "docs/runbook.md#database"
+    )

@@ -1,0 +1,178 @@
+"""Promise disruption: maintenance of machines goes unnoticed. The budget, the eviction it refuses, a drained node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from fixtures.abort import Brakes
+from fixtures.blast_radius import Limits
+from fixtures.budget import budgets_of, coverage
+from fixtures.check import Check
+from fixtures.cluster import GuardedClient
+from fixtures.drill import Drill, Drilling, spent
+from fixtures.entrance import Entrance
+from fixtures.environment import Environment
+from fixtures.eviction import decided
+from fixtures.leasing import Tenure
+from fixtures.maintenance import Maintained, described
+from fixtures.objects import Objects
+from fixtures.outcomes import said
+from fixtures.pods import Pod
+from fixtures.reference import Reference
+from fixtures.results import folder_of
+from fixtures.timeouts import Timeouts
+from fixtures.traffic import Traffic, under_load
+
+RATE = 20.0
+
+
+@pytest.fixture(scope="module")
+def maintained(deployed: Reference, client: GuardedClient, timeouts: Timeouts) -> Maintained:
+    """Backstage as maintenance meets it."""
+    return Maintained(deployed, client, timeouts)
+
+
+def test_budget_covers_exactly_the_backstage_pods(
+    maintained: Maintained, objects: Objects, pods: tuple[Pod, ...]
+) -> None:
+    """Maintenance spares Backstage's pods for one another: all of them, and nobody else's."""
+    wanted = maintained.wanted
+    there = tuple(map(Pod, objects.list("v1", "Pod", wanted.namespace)))
+    found = coverage(wanted, budgets_of(objects, wanted.namespace), there, pods)
+
+    assert found.exact, said(
+        f"{wanted} over exactly {', '.join(pod.name for pod in pods)}",
+        found,
+        f"kubectl -n {wanted.namespace} get pdb,pods --show-labels",
+    )
+
+
+def test_budget_allows_one_disruption(maintained: Maintained, check: Check) -> None:
+    """Maintenance may go on: the budget lets it take one pod at a time."""
+    budget = maintained.budget()
+
+    check.measured("disruptions allowed", budget.allowed, "")
+    assert budget.allowed, said(f"{maintained.wanted} to allow one disruption", budget, maintained.look_next)
+
+
+@pytest.fixture(scope="module")
+def brakes(tenure: Tenure, environment: Environment) -> Brakes:
+    """What stops a disturbance; asked once before the first."""
+    brakes = Brakes(tenure.lease, tenure.api, environment.namespaces.deployment)
+    brakes()
+    return brakes
+
+
+@pytest.fixture
+def taken(maintained: Maintained, tenure: Tenure, brakes: Brakes) -> Iterator[tuple[Pod, ...]]:
+    """The pods that maintenance took: as many as the budget allows. Afterwards all are replaced."""
+    allowed = maintained.steady().allowed
+    ready = maintained.ready_pods()
+    brakes()
+    answers = [decided(pod, tenure.api) for pod in ready[:allowed]]
+    taken = tuple(answer.pod for answer in answers if answer.decision == "evicted")
+    yield taken
+    maintained.wait_until_replaced(taken, len(ready))
+
+
+@pytest.mark.needs("disrupt")
+def test_eviction_beyond_the_budget_is_refused(
+    maintained: Maintained, tenure: Tenure, taken: tuple[Pod, ...], check: Check
+) -> None:
+    """However much maintenance is done at once, the last pod that serves users is not taken."""
+    last = maintained.ready_pods()[0]
+
+    # Tried, not done: should the budget be broken, users keep this pod. The decision is the same.
+    answer = decided(last, tenure.api, dry_run=True)
+
+    check.decided_by("Eviction API: cause DisruptionBudget")
+    assert taken, said("the evictions that the budget allows", "all refused", maintained.look_next)
+    assert answer.decision == "refused by budget", said(
+        f"eviction of {last.name} refused by its budget while {', '.join(pod.name for pod in taken)} is replaced",
+        answer,
+        maintained.look_next,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(pytestconfig: pytest.Config) -> Path:
+    """For the requests of the drain."""
+    return folder_of(pytestconfig) / "drain"
+
+
+@pytest.fixture(scope="module")
+def traffic(entrance: Entrance, timeouts: Timeouts, folder: Path) -> AbstractContextManager[Traffic]:
+    """Users, from when it is entered."""
+    return under_load(entrance, timeouts, rate=RATE, folder=folder)
+
+
+@pytest.fixture(scope="module")
+def drill(
+    maintained: Maintained,
+    environment: Environment,
+    tenure: Tenure,
+    brakes: Brakes,
+    traffic: AbstractContextManager[Traffic],
+) -> Drill:
+    """A node under a Backstage pod, drained while users are served."""
+    budget = maintained.steady()
+    drilling = Drilling(maintained, tenure.api, tenure.journal, str(tenure.lease))
+    plan = drilling.plan(Limits(seconds=maintained.timeouts.drain))
+    allowed = environment.slo.error_ratio * RATE * plan.seconds
+    return drilling(plan, budget, traffic, lambda users: brakes.with_budget(lambda: spent(users, allowed)))
+
+
+@pytest.mark.needs("disrupt", "load")
+def test_enough_pods_are_ready_at_all_times_of_a_drain(drill: Drill, check: Check) -> None:
+    """While a machine is emptied, never fewer pods serve users than the budget promises."""
+    least = drill.ready.least
+    check.keep("drain.json", drill.chart())
+    check.decided_by(f"a watch of the pods: {drill.ready}")
+    check.measured("fewest Ready pods", len(least.ready), "")
+
+    assert len(least.ready) >= drill.budget.desired, said(
+        f"at least {drill.budget.desired} Ready pods at all times, as the budget {drill.budget.name} says",
+        f"{len(least.ready)} ({drill.ready})",
+        f"{check.folder}/drain.json",
+    )
+
+
+@pytest.mark.needs("disrupt", "load")
+def test_replacements_are_ready_on_other_nodes(drill: Drill, check: Check) -> None:
+    """A pod whose machine goes away is back on another one, in time."""
+    check.measured("node emptied", drill.seconds_to("drained"), "s")
+    check.measured("all pods Ready elsewhere", drill.seconds_to("replaced"), "s")
+
+    assert drill.plan.node not in {pod.node for pod in drill.replaced}, said(
+        f"every pod on another node than {drill.plan.node}", described(drill.replaced), "kubectl get pods -o wide"
+    )
+
+
+@pytest.mark.needs("disrupt", "load")
+def test_users_notice_nothing_of_a_drain(drill: Drill, environment: Environment, check: Check) -> None:
+    """While a machine is emptied, users are served as well as the objectives promise."""
+    outage, ratio = drill.traffic.longest_outage(), drill.traffic.error_ratio
+    check.decided_by(f"requests to {environment.portal.hostname}: {drill.traffic.summary()}")
+    check.measured("longest outage", outage, "s")
+    check.measured("error ratio", ratio, "")
+
+    assert outage <= environment.slo.longest_outage, said(
+        f"no outage longer than {environment.slo.longest_outage:g} s", drill.traffic.summary(), drill.traffic.look_next
+    )
+    assert ratio <= environment.slo.error_ratio, said(
+        f"at most {environment.slo.error_ratio:.2%} of requests failed",
+        drill.traffic.summary(),
+        drill.traffic.look_next,
+    )
+
+
+@pytest.mark.needs("disrupt", "load")
+def test_drained_node_is_back_as_it_was(drill: Drill) -> None:
+    """After the maintenance the machine takes part again, just as before."""
+    assert drill.after == drill.before, said(
+        f"node {drill.plan.node} as it was: {drill.before}", drill.after, f"kubectl describe node {drill.plan.node}"
+    )

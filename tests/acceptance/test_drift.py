@@ -1,0 +1,24 @@
+"""Promise drift: what runs is what was written down."""
+
+from __future__ import annotations
+
+from fixtures import drift, lint
+from fixtures.check import Check
+from fixtures.objects import Objects
+from fixtures.reference import Reference
+from fixtures.run import Applied
+
+
+def test_reference_has_nothing_that_gke_refuses_or_ignores(reference: Reference) -> None:
+    """Everything that the manifests ask for is something that GKE does."""
+    found = lint.findings(reference)
+
+    assert not found, lint.summary(reference, found)
+
+
+def test_live_objects_contain_the_reference(applied: Applied, objects: Objects, check: Check) -> None:
+    """The deployment is as its manifests describe it; nobody has changed it by hand."""
+    found = drift.differences(applied.reference, objects.get)
+    check.measured("objects compared", len(applied.reference.manifests), "")
+
+    assert not found, drift.summary(applied.reference, found)

@@ -1,0 +1,229 @@
+"""Promise gateway: the platform's load balancer leads the hostname to Backstage, and to nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from fixtures import backends
+from fixtures.backends import Backends
+from fixtures.check import Check
+from fixtures.cluster import GuardedClient
+from fixtures.entrance import Entrance
+from fixtures.environment import Environment
+from fixtures.gateway import VERSION, Gateway, programmed, read_gateway
+from fixtures.google import GoogleApis
+from fixtures.https import GATEWAY_ERRORS, Answer, ask
+from fixtures.manifest import Manifest
+from fixtures.objects import Objects
+from fixtures.outcomes import NotObservableError, said
+from fixtures.pods import pods_of
+from fixtures.policies import read_policy
+from fixtures.reference import Reference
+from fixtures.routes import rivals, route_of, routes_of
+from fixtures.run import Applied
+from fixtures.timeouts import Timeouts
+from fixtures.topology import routed_services
+from fixtures.waiting import wait_for
+
+
+@pytest.fixture
+def deadlines(applied: Applied, timeouts: Timeouts) -> Timeouts:
+    """How long anything may take after this run's applying."""
+    return timeouts if applied.changed else timeouts.where_nothing_changed()
+
+
+@pytest.fixture
+def read(objects: Objects, environment: Environment) -> Callable[[], Gateway]:
+    """Reads the Gateway."""
+    return lambda: read_gateway(objects, environment)
+
+
+@pytest.fixture
+def service(deployed: Reference) -> Manifest:
+    """The Service that the deployment's routes lead to."""
+    found = routed_services(deployed)
+    assert len(found) == 1, said("one Service behind the routes", ", ".join(map(str, found)) or "none", deployed.source)
+    return found[0]
+
+
+def test_gateway_is_programmed(read: Callable[[], Gateway], deadlines: Timeouts, check: Check) -> None:
+    """The load balancer runs the Gateway as it is configured now."""
+    gateway = read()
+
+    wait_for(
+        f"Gateway {gateway.namespace}/{gateway.name} to be Accepted and Programmed as it is now",
+        read,
+        until=programmed,
+        within=deadlines.gateway_programmed,
+        look_next=gateway.look_next,
+    )
+
+    check.decided_by("conditions of the Gateway")
+
+
+def test_gateway_listens_for_the_hostname_with_a_certificate(
+    read: Callable[[], Gateway], environment: Environment, deadlines: Timeouts
+) -> None:
+    """Browsers find the portal's name at the load balancer, and a certificate there."""
+    hostname = environment.portal.hostname
+
+    wait_for(
+        f"a listener of protocol HTTPS for {hostname} with a certificate, Accepted, Programmed and with ResolvedRefs",
+        read,
+        until=lambda gateway: any(each.usable and each.certificates for each in gateway.serving(hostname)),
+        within=deadlines.gateway_programmed,
+        look_next=read().look_next,
+        describe=lambda gateway: "; ".join(map(str, gateway.serving(hostname) or gateway.listeners)) or "no listener",
+    )
+
+
+def test_gateway_has_an_address(read: Callable[[], Gateway], deadlines: Timeouts, check: Check) -> None:
+    """The load balancer has an address at which it can be reached."""
+    gateway = wait_for(
+        "an address in the Gateway's status",
+        read,
+        until=lambda gateway: bool(gateway.addresses),
+        within=deadlines.gateway_programmed,
+        look_next=read().look_next,
+    )
+
+    check.measured("addresses", len(gateway.addresses), "")
+
+
+def test_routes_are_accepted(
+    deployed: Reference, objects: Objects, read: Callable[[], Gateway], deadlines: Timeouts
+) -> None:
+    """The load balancer took Backstage's routes as they are now, and found all that they lead to."""
+    gateway, wanted = read(), deployed.of_kind("HTTPRoute")
+    assert wanted, said("an HTTPRoute in the reference", "none", deployed.source)
+    where = f"Gateway {gateway.namespace}/{gateway.name}"
+    expected = f"{', '.join(map(str, wanted))} Accepted and with ResolvedRefs at {where} as it is now"
+    look_next = f"kubectl -n {wanted[0].namespace} describe httproute {wanted[0].name}"
+
+    found = wait_for(
+        expected,
+        lambda: routes_of(deployed, objects, gateway),
+        until=lambda routes: routes.accepted or routes.hopeless,
+        within=deadlines.route_accepted,
+        look_next=look_next,
+    )
+
+    assert found.accepted, said(expected, found, look_next)
+
+
+def test_no_other_route_claims_the_hostname(
+    deployed: Reference, objects: Objects, read: Callable[[], Gateway], environment: Environment
+) -> None:
+    """No request for the portal is led elsewhere by somebody else's route."""
+    gateway, hostname = read(), environment.portal.hostname
+    routes = [route_of(each, gateway) for each in objects.list(VERSION, "HTTPRoute")]
+    own = [f"{each.namespace}/{each.name}" for each in deployed.of_kind("HTTPRoute")]
+    claiming = [each.key for each in routes if each.key in own and each.claim(gateway.serving(hostname), hostname)]
+    others = [each.key for each in rivals(routes, own, gateway, hostname)]
+
+    look_next = "kubectl get httproutes -A"
+    assert claiming, said(f"a route of the deployment for {hostname} at an HTTPS listener", "none", look_next)
+    assert not others, said(f"only {', '.join(claiming)} for {hostname}", f"also {', '.join(others)}", look_next)
+
+
+def test_health_check_policy_is_attached(
+    deployed: Reference, service: Manifest, objects: Objects, deadlines: Timeouts, check: Check
+) -> None:
+    """The load balancer asks Backstage how it is in the way that was written down."""
+    wanted = [
+        each
+        for each in deployed.of_kind("HealthCheckPolicy")
+        if (each.namespace, each["spec"]["targetRef"]["name"].text) == (service.namespace, service.name)
+    ]
+    seen = ", ".join(map(str, wanted)) or "none"
+    assert len(wanted) == 1, said(f"one HealthCheckPolicy for {service} in the reference", seen, deployed.source)
+    policy = wanted[0]
+    expected = f"{policy} attached to {service}"
+    look_next = f"kubectl -n {policy.namespace} describe healthcheckpolicy {policy.name}"
+
+    found = wait_for(
+        expected,
+        lambda: read_policy(policy, objects),
+        until=lambda each: each.target == service.name and bool(each.source or each.silent),
+        within=deadlines.route_accepted,
+        look_next=look_next,
+    )
+
+    if found.silent:
+        raise NotObservableError(said(expected, found, look_next))
+    check.decided_by(found.source)
+
+
+@pytest.fixture
+def opinions(
+    *,
+    deployed: Reference,
+    service: Manifest,
+    environment: Environment,
+    objects: Objects,
+    client: GuardedClient,
+    google: GoogleApis,
+    read: Callable[[], Gateway],
+) -> Callable[[], Backends]:
+    """Asks all sources for what the load balancer thinks of every pod."""
+    resources = read().backend_services
+
+    def ask_all() -> Backends:
+        live = Manifest(objects.get(service.body) or {})
+        endpoints = backends.endpoints_if_allowed(google, environment.google.compute, resources, live)
+        return backends.backends(pods_of(deployed.the("Deployment"), client), endpoints)
+
+    return ask_all
+
+
+def test_load_balancer_finds_every_pod_healthy(
+    *,
+    opinions: Callable[[], Backends],
+    service: Manifest,
+    entrance: Entrance,
+    read: Callable[[], Gateway],
+    deadlines: Timeouts,
+    check: Check,
+) -> None:
+    """The load balancer itself finds every Backstage pod healthy, and sends requests to it."""
+    expected, look_next = "every pod healthy for the load balancer", f"kubectl -n {service.namespace} get pods -o yaml"
+
+    found = wait_for(
+        expected,
+        opinions,
+        until=lambda each: not each.denied,
+        within=deadlines.endpoint_attached,
+        look_next=look_next,
+    )
+
+    if found.unknown:
+        raise NotObservableError(
+            said(
+                expected,
+                found,
+                "[google] compute of the environment; kubectl rollout restart, which gives the pods the gate",
+            )
+        )
+    for source in found.sources:
+        check.decided_by(source)
+    _confirm(read(), entrance, deadlines, check)
+
+
+def _confirm(gateway: Gateway, entrance: Entrance, deadlines: Timeouts, check: Check) -> None:
+    """A pod's condition is never taken back: what users are answered now contradicts it, or confirms it."""
+
+    def answers() -> tuple[Answer, ...]:
+        return tuple(ask(entrance.at(each), "/") for each in gateway.addresses)
+
+    found = wait_for(
+        "requests answered by Backstage, as the load balancer found every pod healthy once,",
+        answers,
+        until=lambda answers: not any(each.status in GATEWAY_ERRORS for each in answers),
+        within=deadlines.settled,
+        look_next="the HealthCheckPolicy, and what it asks: kubectl get healthcheckpolicies -o yaml",
+        describe=lambda answers: "; ".join(map(str, answers)),
+    )
+    if found and all(each.status for each in found):
+        check.decided_by(backends.REQUESTS)

@@ -1,0 +1,212 @@
+"""Promise https: whoever types the portal's name gets Backstage, over a connection that can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+import pytest
+
+from fixtures import resolving, tls, tls_versions
+from fixtures.check import Check
+from fixtures.entrance import Entrance
+from fixtures.environment import Environment
+from fixtures.gateway import Gateway, read_gateway
+from fixtures.https import Answer, ask, fault, own_page, page_meant, redirects
+from fixtures.objects import Objects
+from fixtures.outcomes import said
+from fixtures.resolving import Resolved
+from fixtures.run import Applied
+from fixtures.timeouts import Timeouts
+from fixtures.tls import Presented
+from fixtures.waiting import wait_for
+
+pytestmark = pytest.mark.usefixtures("deployed")
+
+NOBODY = "nobody.invalid"
+"""A host name that no portal has (RFC 2606)."""
+PATH = "/catalog?filters%5Bkind%5D=api"
+
+
+@pytest.fixture
+def deadlines(applied: Applied, timeouts: Timeouts) -> Timeouts:
+    """How long anything may take after this run's applying."""
+    return timeouts if applied.changed else timeouts.where_nothing_changed()
+
+
+@pytest.fixture(scope="module")
+def gateway(environment: Environment, objects: Objects) -> Gateway:
+    """The platform's load balancer."""
+    return read_gateway(objects, environment)
+
+
+@pytest.fixture(scope="module")
+def entrances(environment: Environment, entrance: Entrance, gateway: Gateway) -> tuple[Entrance, ...]:
+    """One way to the portal for each address at which users should find it; whether DNS agrees is a check's."""
+    portal = environment.portal
+    pinned = [portal.pinned_address] if portal.pinned_address else list(portal.expected_addresses)
+    addresses = [str(each) for each in pinned] or list(gateway.addresses)
+    assert addresses, said(f"an address of {portal.hostname}", gateway, gateway.look_next)
+    return tuple(entrance.at(each) for each in addresses)
+
+
+@pytest.fixture(scope="module")
+def presented(entrances: tuple[Entrance, ...]) -> dict[str, Presented]:
+    """What each address shows to whoever asks for the portal there."""
+
+    def at(entrance: Entrance, address: str) -> Presented:
+        try:
+            return tls.presented(address, entrance.hostname, entrance.ca_file, timeout=entrance.timeout)
+        except OSError as error:
+            raise fault(entrance, f"a certificate for {entrance.hostname}", error) from error
+
+    return {address: at(each, address) for each in entrances if (address := each.address)}
+
+
+def look_next(entrances: tuple[Entrance, ...]) -> str:
+    """Shows the certificates of the first address."""
+    first = entrances[0]
+    return f"openssl s_client -connect {first.address}:443 -servername {first.hostname} -showcerts"
+
+
+def test_page_is_backstages_own(
+    environment: Environment, entrances: tuple[Entrance, ...], deadlines: Timeouts, check: Check
+) -> None:
+    """Whoever opens the portal gets Backstage's page, by every address and on every new connection."""
+    portal = environment.portal
+
+    # One good answer proves little while a load balancer converges.
+    wait_for(
+        f"{page_meant(portal)} three times in a row at {environment.portal.hostname}",
+        lambda: tuple(ask(each, "/") for each in entrances),
+        until=lambda answers: all(own_page(each, portal) for each in answers),
+        within=deadlines.first_answer,
+        every=1,
+        in_a_row=3,
+        look_next=f"kubectl -n {environment.namespaces.route} describe httproutes; curl -v {entrances[0].url()}",
+        describe=lambda answers: shown(each for each in answers if not own_page(each, portal)),
+    )
+
+    check.measured("addresses", len(entrances), "")
+
+
+def test_name_leads_to_the_load_balancer(
+    environment: Environment, gateway: Gateway, timeouts: Timeouts, check: Check
+) -> None:
+    """The portal's name leads to its load balancer and nowhere else."""
+    portal = environment.portal
+    balancer = {str(each) for each in portal.expected_addresses} or set(gateway.addresses)
+    found = found_in_dns(environment, timeouts)
+
+    check.decided_by("the pinned address" if portal.pinned_address else "DNS")
+    right = found.addresses <= balancer if portal.pinned_address else found.addresses == balancer
+    expected = f"{portal.hostname} at {', '.join(sorted(balancer)) or 'an address of the Gateway'}"
+    assert found.addresses, said(expected, found, f"dig {portal.hostname}")
+    assert right, said(expected, found, gateway.look_next)
+
+
+def found_in_dns(environment: Environment, timeouts: Timeouts) -> Resolved:
+    """What the resolver answers; a target that no DNS knows has its pinned address."""
+    portal = environment.portal
+    if portal.pinned_address:
+        return Resolved(frozenset({str(portal.pinned_address)}))
+    server = str(portal.resolver) if portal.resolver else None
+    return resolving.resolve(portal, resolving.lookup(server, timeout=timeouts.http_request))
+
+
+def test_certificate_is_trusted(entrances: tuple[Entrance, ...], presented: dict[str, Presented]) -> None:
+    """Browsers trust the portal's certificate."""
+    bad = {each: f"{seen.distrust}: {seen.certificate}" for each, seen in presented.items() if seen.distrust}
+    whom = entrances[0].ca_file or "this machine"
+
+    assert presented
+    assert not bad, said(f"a certificate chain that {whom} trusts", listed(bad), look_next(entrances))
+
+
+def test_certificate_is_for_the_hostname(
+    entrances: tuple[Entrance, ...], presented: dict[str, Presented], environment: Environment
+) -> None:
+    """The portal's certificate is for the portal's name."""
+    hostname = environment.portal.hostname
+    bad = {each: seen.certificate for each, seen in presented.items() if not seen.certificate.is_for(hostname)}
+
+    assert presented
+    assert not bad, said(f"a certificate that names {hostname}", listed(bad), look_next(entrances))
+
+
+def test_certificate_does_not_expire_soon(
+    entrances: tuple[Entrance, ...], presented: dict[str, Presented], environment: Environment, check: Check
+) -> None:
+    """The portal's certificate stays valid long enough for somebody to renew it."""
+    least, now = environment.portal.certificate_days_left, datetime.now(UTC)
+    days = {each: seen.certificate.days_left(now) for each, seen in presented.items()}
+    bad = {each: tls.expiry(presented[each].certificate, now) for each in days if days[each] < least}
+
+    assert presented
+    check.measured("certificate", min(days.values()), "days left")
+    assert not bad, said(f"a certificate that is valid for {least} days more", listed(bad), look_next(entrances))
+
+
+@pytest.fixture(scope="module")
+def offered(environment: Environment) -> tuple[str, ...]:
+    """The TLS versions that must be refused, each shown to be really offered."""
+    versions = tls_versions.older_than(environment.portal.tls_minimum)
+    for each in versions:
+        tls_versions.prove_offer(each)
+    return versions
+
+
+def test_old_tls_versions_are_refused(
+    entrances: tuple[Entrance, ...], offered: tuple[str, ...], environment: Environment, check: Check
+) -> None:
+    """Nobody can be talked into an outdated encryption of the way to the portal."""
+    minimum = environment.portal.tls_minimum
+
+    def accepted(entrance: Entrance) -> tuple[str, ...]:
+        address = entrance.address or ""
+        try:
+            return tls_versions.accepted(address, entrance.hostname, timeout=entrance.timeout)
+        except OSError as error:
+            raise fault(entrance, f"TLS at {address}", error) from error
+
+    taken = {each.address or "": accepted(each) for each in entrances}
+    bad = {each: ", ".join(seen) or "no version" for each, seen in taken.items() if not seen or {*seen} & {*offered}}
+
+    check.decided_by("handshakes, each offering one version")
+    oldest = "-min_protocol TLSv1 -cipher ALL:@SECLEVEL=0"
+    command = f"openssl s_client -connect {entrances[0].address}:443 -max_protocol {offered[-1]} {oldest}"
+    assert not bad, said(f"{minimum} or newer accepted, and nothing older", f"accepted: {listed(bad)}", command)
+
+
+def test_plain_http_redirects_to_https(entrances: tuple[Entrance, ...], environment: Environment) -> None:
+    """Whoever comes by plain HTTP is sent to the same page over HTTPS, for good."""
+    hostname = environment.portal.hostname
+    wanted = f"https://{hostname}{PATH}"
+    answers = [ask(each, f"http://{hostname}{PATH}") for each in entrances]
+    bad = [each for each in answers if not redirects(each, wanted)]
+
+    command = f"curl -v 'http://{hostname}{PATH}'"
+    assert not bad, said(f"a permanent redirect (301 or 308) to {wanted}", shown(bad), command)
+
+
+def test_unknown_host_is_not_served_by_backstage(entrances: tuple[Entrance, ...], environment: Environment) -> None:
+    """Backstage answers to its own name only."""
+    portal = environment.portal
+    answers = [ask(each, "/", host=NOBODY) for each in entrances]
+    bad = [each for each in answers if own_page(each, portal)]
+    # Saying nothing to a stranger is as good, from somebody who answers to the portal's name.
+    silent = [ask(each, "/") for each, answer in zip(entrances, answers, strict=True) if not answer.status]
+
+    assert all(each.status for each in silent), said("an answer for the portal's name", shown(silent), "promise https")
+    command = f"curl -v -H 'Host: {NOBODY}' {entrances[0].url()}; hostnames of the HTTPRoute and of the listener"
+    assert not bad, said(f"no page of Backstage for {NOBODY}", f"{page_meant(portal)} at {shown(bad)}", command)
+
+
+def shown(answers: Iterable[Answer]) -> str:
+    """All of them, in a line."""
+    return "; ".join(map(str, answers))
+
+
+def listed(found: Mapping[str, object]) -> str:
+    """What was found by address, in a line."""
+    return "; ".join(f"{address}: {seen}" for address, seen in found.items())

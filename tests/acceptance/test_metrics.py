@@ -1,0 +1,158 @@
+"""Promise metrics: whoever looks after the portal sees how each of its pods is doing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from fixtures.check import Check
+from fixtures.cluster import GuardedClient
+from fixtures.environment import Environment
+from fixtures.google import GoogleApis
+from fixtures.manifest import Field, Manifest
+from fixtures.metrics import (
+    OPERATOR_CONFIG,
+    Targets,
+    by_status,
+    by_up,
+    interval,
+    ports,
+    read_scraping,
+    target_status_enabled,
+)
+from fixtures.objects import Objects
+from fixtures.pods import Pod, pods_of
+from fixtures.reference import Reference
+from fixtures.run import Applied
+from fixtures.samples import PromQl, coverage, together
+from fixtures.timeouts import Timeouts
+from fixtures.waiting import wait_for
+
+MOVED = "value that changed"
+
+
+@pytest.fixture
+def deadlines(applied: Applied, timeouts: Timeouts) -> Timeouts:
+    """How long anything may take after this run's applying."""
+    return timeouts if applied.changed else timeouts.where_nothing_changed()
+
+
+@pytest.fixture
+def podmonitoring(deployed: Reference) -> Manifest:
+    """What says which pods are scraped, and how."""
+    return deployed.the("PodMonitoring")
+
+
+@pytest.fixture
+def promql(google: GoogleApis, environment: Environment, podmonitoring: Manifest) -> PromQl:
+    """Cloud Monitoring's samples of Backstage's pods."""
+    return PromQl(google, environment.google, podmonitoring)
+
+
+@pytest.fixture
+def read_ready(deployed: Reference, client: GuardedClient) -> Callable[[], list[Pod]]:
+    """Reads which pods are Ready; they may be replaced while something is waited for."""
+    return lambda: [pod for pod in pods_of(deployed.the("Deployment"), client) if pod.ready and not pod.terminating]
+
+
+@pytest.fixture
+def read_targets(
+    objects: Objects, podmonitoring: Manifest, promql: PromQl, read_ready: Callable[[], list[Pod]]
+) -> Callable[[], Targets]:
+    """Reads which Ready pods are scraped: from the PodMonitoring's status where that is kept up, else from `up`."""
+    kept_up = target_status_enabled(objects.get(OPERATOR_CONFIG))
+
+    def read() -> Targets:
+        scraping = read_scraping(Field(objects.get(podmonitoring.body)))
+        if kept_up and scraping.fresh(datetime.now(UTC)):
+            return by_status(scraping, len(read_ready()), len(ports(podmonitoring)))
+        return by_up(promql.up(), read_ready(), ports(podmonitoring))
+
+    return read
+
+
+def look_at(podmonitoring: Manifest) -> str:
+    """Where an investigation begins."""
+    return f"kubectl -n {podmonitoring.namespace} get podmonitoring {podmonitoring.name} -o yaml"
+
+
+def test_monitoring_is_configured(objects: Objects, podmonitoring: Manifest, deadlines: Timeouts) -> None:
+    """Monitoring has taken over what it is asked to collect."""
+    wait_for(
+        f"{podmonitoring} to be ConfigurationCreateSuccess at its generation",
+        lambda: read_scraping(Field(objects.get(podmonitoring.body))),
+        until=lambda scraping: scraping.configured,
+        within=deadlines.scrape_status,
+        look_next=look_at(podmonitoring),
+    )
+
+
+def test_every_ready_pod_is_scraped(
+    read_targets: Callable[[], Targets], podmonitoring: Manifest, deadlines: Timeouts, check: Check
+) -> None:
+    """Every pod that serves users is asked how it is doing, and answers."""
+    targets = wait_for(
+        f"each Ready pod of {podmonitoring} to be scraped without error",
+        read_targets,
+        until=lambda seen: seen.all_up,
+        within=deadlines.scrape_status,
+        every=2,
+        look_next=f"{look_at(podmonitoring)}; kubectl -n gmp-system logs ds/collector -c prometheus",
+    )
+
+    check.decided_by(targets.source)
+    check.measured("targets up", targets.up, "")
+
+
+def test_every_metric_has_a_fresh_sample_of_every_pod(
+    promql: PromQl,
+    environment: Environment,
+    read_ready: Callable[[], list[Pod]],
+    deadlines: Timeouts,
+    check: Check,
+) -> None:
+    """Requests, catalog and load of every pod can be seen as they are now."""
+    expected, window = environment.metrics.expected, 2 * interval(promql.podmonitoring)
+
+    covered = wait_for(
+        f"a sample of each Ready pod and expected metric, not older than two scrapes ({window:g} s)",
+        lambda: coverage(
+            {metric: promql.fresh(metric, window) for metric in expected}, read_ready(), ports(promql.podmonitoring)
+        ),
+        until=lambda seen: seen.complete,
+        within=deadlines.sample_visible,
+        every=2,
+        look_next=f"{look_at(promql.podmonitoring)}; /metrics of a pod by kubectl port-forward",
+    )
+
+    check.decided_by("samples in Cloud Monitoring")
+    check.measured("pods", covered.pods, "")
+
+
+def test_values_move_from_scrape_to_scrape(
+    promql: PromQl,
+    environment: Environment,
+    read_ready: Callable[[], list[Pod]],
+    deadlines: Timeouts,
+    check: Check,
+) -> None:
+    """What is shown of a pod is measured again and again, not the same old figure."""
+    expected, window = environment.metrics.expected, 4 * interval(promql.podmonitoring)
+
+    covered = wait_for(
+        f"some value of each Ready pod to change within four scrapes ({window:g} s)",
+        lambda: coverage(
+            {MOVED: together(promql.changes(metric, window) for metric in expected)},
+            read_ready(),
+            ports(promql.podmonitoring),
+        ),
+        until=lambda seen: seen.complete,
+        within=deadlines.sample_visible,
+        every=2,
+        look_next=f"{look_at(promql.podmonitoring)}; kubectl -n gmp-system logs ds/collector -c prometheus",
+    )
+
+    check.decided_by("samples in Cloud Monitoring")
+    check.measured("pods", covered.pods, "")

@@ -1,0 +1,76 @@
+"""Promise portal: who comes to the hostname sees the catalog."""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures import browser, portal
+from fixtures.browser import Shown
+from fixtures.check import Check
+from fixtures.entrance import Entrance
+from fixtures.environment import Environment
+from fixtures.outcomes import said
+from fixtures.portal import CatalogAnswer
+from fixtures.reference import Reference
+from fixtures.timeouts import Timeouts
+from fixtures.waiting import wait_for
+
+ANSWERS = 5
+"""Asked for one after the other: of two replicas, one that fails is met by all but one run in thirty."""
+
+
+@pytest.fixture
+def logs(deployed: Reference) -> str:
+    """The command that shows what Backstage complained of."""
+    deployment = deployed.the("Deployment")
+    return f"kubectl -n {deployment.namespace} logs deployment/{deployment.name} --all-pods --all-containers --tail=50"
+
+
+@pytest.fixture
+def served(entrance: Entrance, environment: Environment, timeouts: Timeouts, logs: str) -> Entrance:
+    """The entrance; where the reference was just applied, once it leads to Backstage."""
+    if "apply" in environment.permissions:
+        wait_for(
+            portal.expected(entrance),
+            lambda: portal.ask_catalog_again(entrance),
+            until=portal.conclusive,
+            within=timeouts.first_answer,
+            look_next=logs,
+        )
+    return entrance
+
+
+@pytest.fixture
+def answers(served: Entrance) -> tuple[CatalogAnswer, ...]:
+    """Some answers of the catalog API, each over a connection of its own."""
+    return tuple(portal.ask_catalog(served) for _ in range(ANSWERS))
+
+
+@pytest.fixture
+def shown(served: Entrance, timeouts: Timeouts, check: Check) -> Shown:
+    """What a browser with an empty cache shows; the picture is kept whatever it is."""
+    shown = browser.show(served, within=timeouts.page_rendered)
+    check.keep("portal.png", shown.screenshot)
+    return shown
+
+
+def test_catalog_answers_with_entities(
+    answers: tuple[CatalogAnswer, ...], entrance: Entrance, check: Check, logs: str
+) -> None:
+    """The catalog answers every time it is asked, and with what is in it."""
+    empty = [answer for answer in answers if not answer.entities]
+
+    check.measured("slowest catalog answer", max(answer.seconds for answer in answers), "s")
+    assert not empty, said(f"{portal.expected(entrance)}, {ANSWERS} times", portal.summary(answers), logs)
+
+
+def test_page_shows_the_catalog(shown: Shown, served: Entrance, check: Check, logs: str) -> None:
+    """The portal's page renders in a browser, shows the catalog to whoever is signed in, and no script fails."""
+    check.measured("page rendered", shown.seconds, "s")
+
+    assert not shown.errors, said(f"no error of a script at {shown.address}", "; ".join(shown.errors), "portal.png")
+    assert browser.as_expected(shown, served.portal.auth), said(browser.expected(served.portal.auth), shown, logs)
+    check.decided_by("entities on the page" if shown.entities else "the sign-in page, which only a person passes")
+    assert all(portal.has_entity(served, ref) for ref in shown.entities[:1]), said(
+        f"{shown.entities[0]} in the catalog, as the page shows it", "the catalog API knows none", logs
+    )

@@ -1,0 +1,106 @@
+"""Promise `secrets`: what Secret Manager keeps for Backstage is in its pods, whole, up to date and read-only."""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures import secrets
+from fixtures.check import Check
+from fixtures.cluster import GuardedClient
+from fixtures.container import Container
+from fixtures.environment import Environment
+from fixtures.google import GoogleApis
+from fixtures.manifest import Manifest
+from fixtures.objects import Objects
+from fixtures.outcomes import NotObservableError, said
+from fixtures.pods import Pod
+from fixtures.reference import Reference
+from fixtures.secret_files import secret_files
+from fixtures.secrets import Delivery
+from fixtures.timeouts import Timeouts
+from fixtures.waiting import wait_for
+
+NO_STATUS = "no SecretProviderClassPodStatus of any pod"
+
+
+@pytest.fixture
+def delivery(deployed: Reference, client: GuardedClient, google: GoogleApis, environment: Environment) -> Delivery:
+    """The way of Backstage's secrets into its pods; there is at least one SecretProviderClass on it."""
+    deployment, classes = deployed.the("Deployment"), secrets.mounted_classes(deployed)
+    look_next = f"kubectl -n {deployment.namespace} get deployment {deployment.name} -o yaml"
+    assert classes, said(f"a volume of a SecretProviderClass in {deployment} of the reference", "none", look_next)
+    return Delivery(deployment, classes, client, google, environment.google.secret_manager)
+
+
+@pytest.fixture
+def ready(pods: tuple[Pod, ...]) -> tuple[Pod, ...]:
+    """Backstage's Ready pods; there is at least one."""
+    found = tuple(pod for pod in pods if pod.ready)
+    look_next = f"kubectl -n {pods[0].namespace} describe pod {pods[0].name}"
+    assert found, said("a Ready pod", ", ".join(map(str, pods)), look_next)
+    return found
+
+
+def test_class_lists_every_expected_secret(delivery: Delivery, objects: Objects, environment: Environment) -> None:
+    """Every credential that Backstage needs is asked for."""
+    live = [Manifest(objects.get(of_class.body) or {}) for of_class in delivery.classes]
+    listed = {each.secret for of_class in live for each in secrets.wanted(of_class)}
+
+    missing = [name for name in environment.secrets.expected if name not in listed]
+
+    first, names = delivery.classes[0], " and ".join(map(str, delivery.classes))
+    look_next = f"kubectl -n {first.namespace} get secretproviderclass {first.name} -o yaml"
+    assert not missing, said(f"every expected secret in {names}", f"without {', '.join(missing)}", look_next)
+
+
+def test_every_pod_has_every_secret_mounted(delivery: Delivery, ready: tuple[Pod, ...], check: Check) -> None:
+    """Every pod of the portal was given all of its credentials."""
+    statuses = delivery.statuses() or None
+    check.decided_by("SecretProviderClassPodStatus" if statuses else f"running containers, as there is {NO_STATUS}")
+
+    lacking = [each for pod in ready for of in delivery.classes for each in secrets.not_mounted(pod, of, statuses)]
+
+    look_next = f"kubectl -n {ready[0].namespace} get secretproviderclasspodstatuses -o yaml"
+    assert not lacking, said("every secret mounted in every Ready pod", "; ".join(lacking), look_next)
+
+
+@pytest.mark.usefixtures("ready")
+def test_every_pod_has_the_latest_versions(delivery: Delivery, timeouts: Timeouts, check: Check) -> None:
+    """Every pod has its credentials in the version that Secret Manager calls the latest."""
+    namespace = delivery.deployment.namespace
+    if not delivery.statuses():
+        raise NotObservableError(said("the versions that are mounted", NO_STATUS, f"kubectl -n {namespace} get pods"))
+    check.decided_by("Secret Manager's versions and SecretProviderClassPodStatus")
+
+    unusable = [f"{each} {version.state}" for each, version in delivery.versions().items() if not version.enabled]
+    expected = "every version that is asked for ENABLED, as no new pod starts without"
+    assert not unusable, said(expected, "; ".join(unusable), "gcloud secrets versions list of that secret")
+
+    wait_for(
+        "the latest version of every secret in every Ready pod",
+        delivery.outdated,
+        until=lambda outdated: not outdated,
+        within=timeouts.secret_mounted,
+        look_next=f"kubectl -n {namespace} get events --field-selector reason=FailedMount",
+        every=2,
+        describe="; ".join,
+    )
+
+
+@pytest.mark.needs("connect")
+def test_secret_files_can_be_read_and_not_written(
+    delivery: Delivery, ready: tuple[Pod, ...], client: GuardedClient, timeouts: Timeouts
+) -> None:
+    """Backstage can read each of its credentials, and nothing in its container can change them."""
+    files = [
+        file
+        for pod in ready
+        for name, paths in delivery.files()
+        for file in secret_files(Container(client, pod.namespace, pod.name, name, timeouts.container_command), paths)
+    ]
+    look_next = f"kubectl -n {ready[0].namespace} exec {ready[0].name} -- ls -lL of the directory"
+    assert files, said("files of secrets", "none that a SecretProviderClass asks for", look_next)
+
+    wrong = [str(file) for file in files if not file.good]
+
+    assert not wrong, said("files that Backstage can read and cannot write", "; ".join(wrong), look_next)

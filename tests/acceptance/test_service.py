@@ -1,0 +1,31 @@
+"""Promise service: whoever asks the Service is answered by Backstage."""
+
+from __future__ import annotations
+
+from fixtures.check import Check
+from fixtures.cluster import GuardedClient
+from fixtures.objects import Objects
+from fixtures.pods import pods_of
+from fixtures.reference import Reference
+from fixtures.service import NAMED_BY, Backends, portal_service, ports_meant, read_endpoints
+from fixtures.timeouts import Timeouts
+from fixtures.waiting import wait_for
+
+
+def test_endpoints_are_exactly_the_ready_pods(
+    deployed: Reference, client: GuardedClient, objects: Objects, timeouts: Timeouts, check: Check
+) -> None:
+    """Requests to the Service reach every Backstage pod that is ready, and nothing else."""
+    deployment, service = deployed.the("Deployment"), portal_service(deployed)
+    ports = ports_meant(service, deployment)
+
+    backends = wait_for(
+        f"the endpoints of {service} to be the Ready pods of {deployment} at port {', '.join(map(str, ports))}",
+        lambda: Backends(ports, pods_of(deployment, client), read_endpoints(service, objects)),
+        until=lambda read: read.exact,
+        within=timeouts.settled,
+        look_next=f"kubectl -n {service.namespace} get endpointslices -l {NAMED_BY}={service.name} -o yaml",
+    )
+
+    check.decided_by("EndpointSlices of the Service")
+    check.measured("endpoints", len(backends.endpoints), "")

@@ -1,0 +1,62 @@
+"""Changes the lab's database, as those who could: its operator by the Admin API, the tables' owner by SQL.
+
+python -m tests.detection.cloudsql settings '{"activationPolicy": "NEVER"}'
+python -m tests.detection.cloudsql sql DATABASE STATEMENT
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+
+from fixtures.access import Namespaces
+from fixtures.cluster import connect
+from fixtures.permissions import Guard
+from fixtures.tunnel import Tunnel
+
+NAMESPACE = "backstage"
+PORT = 5432
+
+
+def set_settings(facts: dict[str, Any], settings: str) -> None:
+    """Change the instance's settings; they are shown at once, and have no effect."""
+    project, _, instance = facts["cloud_sql"]["instance"].split(":")
+    url = f"{facts['cloud_sql']['admin_api']}/v1/projects/{project}/instances/{instance}"
+    token = Path(facts["tokens"]["operator"]).read_text()
+    body = {"settings": json.loads(settings)}
+    httpx.patch(url, json=body, headers={"Authorization": f"Bearer {token}"}).raise_for_status()
+
+
+def execute(facts: dict[str, Any], database: str, statement: str) -> None:
+    """Execute a statement as Backstage's own user, through one of its pods."""
+    names = Namespaces(NAMESPACE, NAMESPACE, facts["gateway"]["namespace"])
+    client = connect(Guard(frozenset({"observe", "connect"}), names), kubeconfig=Path(facts["kubeconfig"]))
+    ready = ["kubectl", "-n", NAMESPACE, "get", "pods", "--selector=app.kubernetes.io/name=backstage", "--output=name"]
+    pod = subprocess.run(ready, check=True, capture_output=True, text=True).stdout.split()[0].removeprefix("pod/")
+    user = facts["cloud_sql"]["iam_user"]
+    with Tunnel(client, NAMESPACE, pod, PORT) as tunnel:
+        at = f"host={tunnel.host} port={tunnel.port} user={user} dbname={database} sslmode=disable"
+        with psycopg.connect(at, autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+def main() -> None:
+    """Do what the command line says."""
+    facts = json.loads(subprocess.check_output([sys.executable, "-m", "lab", "facts"]))
+    match sys.argv[1:]:
+        case ["settings", settings]:
+            set_settings(facts, settings)
+        case ["sql", database, statement]:
+            execute(facts, database, statement)
+        case words:
+            sys.exit(f"expected: settings JSON, or sql DATABASE STATEMENT; seen: {' '.join(words)}")
+
+
+if __name__ == "__main__":
+    main()
