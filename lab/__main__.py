@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     inject.add_argument("target", nargs="?", default="")
     heal = command("heal", _heal, "undo a fault")
     heal.add_argument("name", help="a fault, or `all`")
+    heal.add_argument("target", nargs="?", default="")
     delays = command("delays", _delays, "how long the load balancer takes to attach and detach an endpoint")
     delays.add_argument("--attach", type=float, default=layout.ATTACH_SECONDS, metavar="SECONDS")
     delays.add_argument("--detach", type=float, default=layout.DETACH_SECONDS, metavar="SECONDS")
@@ -109,7 +110,8 @@ def _facts(_options: argparse.Namespace) -> int:
 def _inject(options: argparse.Namespace) -> None:
     if options.name is None:
         for name, fault in faults.FAULTS.items():
-            targets = f" ({' | '.join(fault.targets)})" if fault.targets else ""
+            listed = " | ".join(fault.targets) or fault.target
+            targets = f" ({listed})" if listed else ""
             print(f"{name:<24}{fault.what}{targets}")
         return
     with lifecycle.alone():
@@ -121,7 +123,7 @@ def _heal(options: argparse.Namespace) -> None:
     with lifecycle.alone():
         _needs_lab()
         for name in list(faults.active()) if options.name == "all" else [options.name]:
-            faults.heal(name)
+            faults.heal(name, options.target)
 
 
 def _delays(options: argparse.Namespace) -> None:

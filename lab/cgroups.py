@@ -95,6 +95,13 @@ def entering(group: str, command: list[str]) -> list[str]:
     return ["/bin/sh", "-c", script, "gke-lab", *command]
 
 
+def container_group(container: str) -> str:
+    """Group of a container of some node, by the id that containerd gave it; empty if none has it."""
+    root = hierarchies()[0]
+    found = (root / NODES).glob(f"*/kubepods/**/{container}") if container.isalnum() else ()
+    return next((path.relative_to(root).as_posix() for path in found), "")
+
+
 def processes(group: str = ROOT) -> set[int]:
     """Ids of all processes in the group and below."""
     found: set[int] = set()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from lab import controlplane, google_parts, layout, network, nodes
+from lab import cgroups, controlplane, google_parts, layout, network, nodes
 from lab.images import image_store
 
 DROP_DATABASE = f"""
@@ -46,6 +46,8 @@ class Fault:
     heal: Callable[[str], None] = _nothing
     passes: bool = False
     """Whether it is over as soon as it has happened, so that there is nothing to heal."""
+    target: str = ""
+    """What its target is, where the lab cannot list them."""
 
 
 def _cut_off(node: str) -> None:
@@ -91,9 +93,21 @@ def _scale_metrics_server(replicas: int, _target: str) -> None:
     controlplane.kubectl("-n", "kube-system", "scale", "deployment/metrics-server", f"--replicas={replicas}")
 
 
+def _kill_container(container: str) -> None:
+    """End every process of a container at once, as a crash does; its kubelet starts it again."""
+    group = cgroups.container_group(container)
+    if not group:
+        raise UnknownFaultError(f"expected: a container that runs on a node of the lab; seen: {container}")
+    cgroups.send(signal.SIGKILL, group)
+
+
 FAULTS = {
     "node-network": Fault("a node loses its network", layout.NODES, _cut_off, network.reconnect),
     "node-machine": Fault("a node loses power", layout.NODES, nodes.crash, _restart_node),
+    "container-killed": Fault(
+        "all processes of a container are killed", inject=_kill_container, passes=True,
+        target="its id, as in status.containerStatuses[].containerID without `containerd://`",
+    ),
     "database-stopped": Fault(
         "PostgreSQL is stopped", (), partial(_stop, "postgres"), partial(_start, "postgres")
     ),
@@ -152,7 +166,9 @@ def inject(name: str, target: str) -> None:
         raise UnknownFaultError(
             f"expected: {name} with one of {', '.join(fault.targets)}; seen: {target or 'no target'}"
         )
-    if target and not fault.targets:
+    if fault.target and not target:
+        raise UnknownFaultError(f"expected: {name} with {fault.target}; seen: no target")
+    if target and not (fault.targets or fault.target):
         raise UnknownFaultError(f"expected: {name} without a target; seen: {target}")
     if active().get(name) == target:
         return
@@ -163,10 +179,10 @@ def inject(name: str, target: str) -> None:
     fault.inject(target)
 
 
-def heal(name: str) -> None:
-    """Undo the fault, if it is active."""
+def heal(name: str, target: str = "") -> None:
+    """Undo the fault, if it is active; with a target only if it is active there."""
     fault = _known(name)
-    if name in active():
+    if name in active() and target in ("", active()[name]):
         fault.heal(active()[name])
         (layout.FAULTS_DIR / name).unlink()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fixtures import crowd
-from fixtures.autoscaling import Autoscaler, complaint, read_autoscaler
+from fixtures.autoscaling import Autoscaler, autoscaler_of, bounds_of, complaint
 from fixtures.check import Check
 from fixtures.cluster import GuardedClient
 from fixtures.entrance import Entrance
@@ -40,8 +40,18 @@ def scaled(deployed: Reference) -> Scaled:
 
 
 @pytest.fixture(scope="module")
+def read_autoscaler(scaled: Scaled, objects: Objects) -> Callable[[], Autoscaler]:
+    """Reads the HPA."""
+    return lambda: autoscaler_of(Field(objects.get(scaled.hpa.body)))
+
+
+@pytest.fixture(scope="module")
 def wait_until_active(
-    scaled: Scaled, objects: Objects, applied: Applied, timeouts: Timeouts
+    scaled: Scaled,
+    read_autoscaler: Callable[[], Autoscaler],
+    objects: Objects,
+    applied: Applied,
+    timeouts: Timeouts,
 ) -> Callable[[], Autoscaler]:
     """Waits until the HPA works on real numbers."""
 
@@ -51,7 +61,7 @@ def wait_until_active(
 
     return lambda: wait_for(
         f"{scaled.hpa} to be active, with a figure for each of its metrics",
-        lambda: read_autoscaler(Field(objects.get(scaled.hpa.body))),
+        read_autoscaler,
         until=lambda seen: seen.active,
         within=(timeouts if applied.changed else timeouts.where_nothing_changed()).scaling_active,
         look_next=scaled.look_next,
@@ -95,15 +105,21 @@ def test_autoscaler_works_on_real_numbers(wait_until_active: Callable[[], Autosc
 
 
 def test_number_of_pods_lies_within_its_bounds(
-    wait_until_active: Callable[[], Autoscaler], scaled: Scaled, check: Check
+    scaled: Scaled, read_autoscaler: Callable[[], Autoscaler], timeouts: Timeouts, check: Check
 ) -> None:
-    """There are never fewer pods than it takes to lose one, nor more than the database bears."""
-    active = wait_until_active()
+    """There are never fewer pods than it takes to lose one, nor more than was agreed."""
+    agreed = bounds_of(scaled.hpa)
 
-    assert active.within_bounds, said(
-        f"{scaled.hpa} between {active.least} and {active.most} pods", active, scaled.look_next
+    seen = wait_for(
+        f"{scaled.hpa} to keep {agreed} pods",
+        read_autoscaler,
+        until=lambda seen: agreed.include(seen.current, seen.desired) and seen.bounds == agreed,
+        within=timeouts.settled,
+        look_next=scaled.look_next,
+        every=1,
     )
-    check.measured("pods", active.current, "")
+
+    check.measured("pods", seen.current, "")
 
 
 @pytest.mark.needs("load")
@@ -127,13 +143,10 @@ def test_more_pods_serve_when_more_people_come(visit: Visit, scaled: Scaled, che
 @pytest.mark.at_end
 def test_number_of_pods_stays_within_its_bounds_under_load(visit: Visit, scaled: Scaled, check: Check) -> None:
     """However many people come, the deployment does not outgrow what was agreed."""
-    least, most = visit.recording.smallest, visit.recording.largest
-    bounds = visit.recording.autoscaler[-1][1]
+    agreed, sizes = bounds_of(scaled.hpa), visit.recording.sizes
 
-    assert bounds.least <= least <= most <= bounds.most, said(
-        f"{bounds.least} to {bounds.most} pods", f"{least} to {most}", scaled.look_next
-    )
-    check.measured("most pods", most, "")
+    assert agreed.include(*sizes), said(f"{agreed} pods", f"{sizes[0]} to {sizes[1]}", scaled.look_next)
+    check.measured("most pods", sizes[1], "")
 
 
 @pytest.mark.needs("load")

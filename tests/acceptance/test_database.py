@@ -153,7 +153,7 @@ def test_every_database_is_usable_through_every_sidecar(
     unusable = [each for each in found if not each.usable]
     look_next = f"kubectl -n {tunnels[0].namespace} logs {(unusable or found)[0].pod} --all-containers"
 
-    assert not unusable, said(f"{len(found)} databases to be usable", "; ".join(map(str, unusable)), look_next)
+    assert not unusable, said(f"{len(found)} databases to be usable", sql.summary(found), look_next)
     assert {each.user for each in found} == {wanted.iam_user}, said(f"user {wanted.iam_user}", found[0], look_next)
     assert {f"POSTGRES_{each.version.split('.')[0]}" for each in found} == {instance.version}, said(
         f"{instance.version}, as the Admin API says", found[0], look_next

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures import secrets
 from fixtures.check import Check
 from fixtures.cluster import GuardedClient
 from fixtures.container import Container
@@ -15,18 +14,20 @@ from fixtures.objects import Objects
 from fixtures.outcomes import NotObservableError, said
 from fixtures.pods import Pod
 from fixtures.reference import Reference
+from fixtures.secret_delivery import Delivery
 from fixtures.secret_files import secret_files
-from fixtures.secrets import Delivery
+from fixtures.secrets import mounted_classes, unmounted, wanted
 from fixtures.timeouts import Timeouts
 from fixtures.waiting import wait_for
 
-NO_STATUS = "no SecretProviderClassPodStatus of any pod"
+STATUS = "SecretProviderClassPodStatus"
+"""What the CSI driver says of a pod. That GKE's add-on writes it too is likely, not sure."""
 
 
 @pytest.fixture
 def delivery(deployed: Reference, client: GuardedClient, google: GoogleApis, environment: Environment) -> Delivery:
     """The way of Backstage's secrets into its pods; there is at least one SecretProviderClass on it."""
-    deployment, classes = deployed.the("Deployment"), secrets.mounted_classes(deployed)
+    deployment, classes = deployed.the("Deployment"), mounted_classes(deployed)
     look_next = f"kubectl -n {deployment.namespace} get deployment {deployment.name} -o yaml"
     assert classes, said(f"a volume of a SecretProviderClass in {deployment} of the reference", "none", look_next)
     return Delivery(deployment, classes, client, google, environment.google.secret_manager)
@@ -41,10 +42,19 @@ def ready(pods: tuple[Pod, ...]) -> tuple[Pod, ...]:
     return found
 
 
+@pytest.fixture
+def reported(delivery: Delivery, ready: tuple[Pod, ...], check: Check) -> None:
+    """Ready pods of which the CSI driver tells what it has mounted."""
+    if not delivery.statuses():
+        look_next = f"kubectl -n {ready[0].namespace} get secretproviderclasspodstatuses"
+        raise NotObservableError(said(f"a {STATUS} of each pod", "none of any", look_next))
+    check.decided_by(STATUS)
+
+
 def test_class_lists_every_expected_secret(delivery: Delivery, objects: Objects, environment: Environment) -> None:
     """Every credential that Backstage needs is asked for."""
     live = [Manifest(objects.get(of_class.body) or {}) for of_class in delivery.classes]
-    listed = {each.secret for of_class in live for each in secrets.wanted(of_class)}
+    listed = {each.secret for of_class in live for each in wanted(of_class)}
 
     missing = [name for name in environment.secrets.expected if name not in listed]
 
@@ -53,35 +63,44 @@ def test_class_lists_every_expected_secret(delivery: Delivery, objects: Objects,
     assert not missing, said(f"every expected secret in {names}", f"without {', '.join(missing)}", look_next)
 
 
-def test_every_pod_has_every_secret_mounted(delivery: Delivery, ready: tuple[Pod, ...], check: Check) -> None:
-    """Every pod of the portal was given all of its credentials."""
+def test_every_pod_mounts_the_class(delivery: Delivery, ready: tuple[Pod, ...], check: Check) -> None:
+    """No pod of the portal runs without its credentials."""
     statuses = delivery.statuses() or None
-    check.decided_by("SecretProviderClassPodStatus" if statuses else f"running containers, as there is {NO_STATUS}")
+    check.decided_by(STATUS if statuses else f"running containers, as there is no {STATUS}")
 
-    lacking = [each for pod in ready for of in delivery.classes for each in secrets.not_mounted(pod, of, statuses)]
+    wrong = [each for pod in ready for of_class in delivery.classes for each in unmounted(pod, of_class, statuses)]
 
     look_next = f"kubectl -n {ready[0].namespace} get secretproviderclasspodstatuses -o yaml"
-    assert not lacking, said("every secret mounted in every Ready pod", "; ".join(lacking), look_next)
+    assert not wrong, said("every SecretProviderClass mounted in every Ready pod", "; ".join(wrong), look_next)
 
 
-@pytest.mark.usefixtures("ready")
-def test_every_pod_has_the_latest_versions(delivery: Delivery, timeouts: Timeouts, check: Check) -> None:
+@pytest.mark.usefixtures("reported")
+def test_every_pod_was_given_every_secret(delivery: Delivery, timeouts: Timeouts) -> None:
+    """Every pod of the portal has all of its credentials."""
+    wait_for(
+        "every secret of the SecretProviderClass mounted in every Ready pod",
+        delivery.incomplete,
+        until=lambda missing: not missing,
+        within=timeouts.secret_mounted,
+        look_next=f"kubectl -n {delivery.deployment.namespace} get secretproviderclasspodstatuses -o yaml",
+        every=2,
+        describe="; ".join,
+    )
+
+
+@pytest.mark.usefixtures("reported")
+def test_every_pod_has_the_latest_versions(delivery: Delivery, timeouts: Timeouts) -> None:
     """Every pod has its credentials in the version that Secret Manager calls the latest."""
-    namespace = delivery.deployment.namespace
-    if not delivery.statuses():
-        raise NotObservableError(said("the versions that are mounted", NO_STATUS, f"kubectl -n {namespace} get pods"))
-    check.decided_by("Secret Manager's versions and SecretProviderClassPodStatus")
-
     unusable = [f"{each} {version.state}" for each, version in delivery.versions().items() if not version.enabled]
     expected = "every version that is asked for ENABLED, as no new pod starts without"
-    assert not unusable, said(expected, "; ".join(unusable), "gcloud secrets versions list of that secret")
+    assert not unusable, said(expected, "; ".join(unusable), "gcloud secrets versions list, of that secret")
 
     wait_for(
         "the latest version of every secret in every Ready pod",
         delivery.outdated,
         until=lambda outdated: not outdated,
         within=timeouts.secret_mounted,
-        look_next=f"kubectl -n {namespace} get events --field-selector reason=FailedMount",
+        look_next=f"kubectl -n {delivery.deployment.namespace} get events --field-selector reason=FailedMount",
         every=2,
         describe="; ".join,
     )
@@ -98,7 +117,7 @@ def test_secret_files_can_be_read_and_not_written(
         for name, paths in delivery.files()
         for file in secret_files(Container(client, pod.namespace, pod.name, name, timeouts.container_command), paths)
     ]
-    look_next = f"kubectl -n {ready[0].namespace} exec {ready[0].name} -- ls -lL of the directory"
+    look_next = f"kubectl -n {ready[0].namespace} exec {ready[0].name} -- ls -lL {delivery.directory}"
     assert files, said("files of secrets", "none that a SecretProviderClass asks for", look_next)
 
     wrong = [str(file) for file in files if not file.good]

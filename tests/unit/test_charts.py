@@ -125,6 +125,12 @@ def test_many_marks_need_more_lines_and_no_more_width() -> None:
     assert charts.in_lines(["1 load begins", "2 load ends", "3 rest"], 30) == ["1 load begins   2 load ends", "3 rest"]
 
 
+def test_marks_that_are_too_close_share_a_place() -> None:
+    """Numbers on top of each other cannot be read."""
+    assert charts.together([0.0, 0.1, 31.1, 31.1, 31.2, 38], 1) == [(0, 1), (2, 4), (5, 5)]
+    assert charts.together([], 1) == []
+
+
 def test_importing_it_does_not_import_matplotlib() -> None:
     """The smoke draws nothing and must not wait for it."""
     program = "import sys, fixtures.charts; print('matplotlib' in sys.modules)"

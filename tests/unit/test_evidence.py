@@ -18,8 +18,6 @@ from fixtures.cluster import GuardedClient
 from fixtures.environment import Environment
 from fixtures.environment_file import read
 from fixtures.evidence import Folder, shortened
-from fixtures.evidence_lines import event_lines, overview_line
-from fixtures.manifest import Field
 from fixtures.objects import Objects
 from fixtures.permissions import Guard
 from tests.unit.apiserver import Answer, Json, Request, Server, as_json, serving
@@ -29,77 +27,9 @@ TOKEN = "pl4nted-of-google"  # noqa: S105
 CLUSTER_TOKEN = "pl4nted-of-the-cluster"  # noqa: S105
 PORTAL_TOKEN = "pl4nted-of-the-portal"  # noqa: S105
 
-KINDS = {
-    "/api/v1": "Namespace ServiceAccount Service Pod Event Node",
-    "/apis/apps/v1": "Deployment ReplicaSet",
-    "/apis/autoscaling/v2": "HorizontalPodAutoscaler",
-    "/apis/discovery.k8s.io/v1": "EndpointSlice",
-    "/apis/gateway.networking.k8s.io/v1": "Gateway HTTPRoute",
-    "/apis/metrics.k8s.io/v1beta1": "PodMetrics",
-    "/apis/monitoring.googleapis.com/v1": "PodMonitoring",
-    "/apis/networking.gke.io/v1": "HealthCheckPolicy",
-    "/apis/policy/v1": "PodDisruptionBudget",
-    "/apis/secrets-store.csi.x-k8s.io/v1": "SecretProviderClass SecretProviderClassPodStatus",
-}
-POD: Json = {
-    "apiVersion": "v1",
-    "kind": "Pod",
-    "metadata": {"name": "backstage-1", "namespace": "backstage"},
-    "spec": {
-        "nodeName": "node-1",
-        "containers": [{"name": "backstage", "env": [{"name": "GITHUB_TOKEN", "value": "pl4nted-in-a-variable"}]}],
-    },
-    "status": {
-        "phase": "Running",
-        "initContainerStatuses": [
-            {
-                "name": "cloud-sql-proxy",
-                "ready": False,
-                "restartCount": 4,
-                "state": {"waiting": {"reason": "CrashLoopBackOff"}},
-                "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}},
-            }
-        ],
-        "containerStatuses": [{"name": "backstage", "ready": True, "restartCount": 0, "state": {"running": {}}}],
-        "conditions": [
-            {
-                "type": "Ready",
-                "status": "False",
-                "reason": "ContainersNotReady",
-                "message": "containers with\nunready status",
-            },
-            {"type": "PodScheduled", "status": "True"},
-        ],
-    },
-}
-GATEWAY: Json = {
-    "apiVersion": "gateway.networking.k8s.io/v1",
-    "kind": "Gateway",
-    "metadata": {"name": "external-gw-01", "namespace": "mcp", "generation": 2},
-    "status": {
-        "conditions": [{"type": "Programmed", "status": "True", "reason": "Programmed", "observedGeneration": 1}],
-        "listeners": [
-            {
-                "name": "https",
-                "conditions": [{"type": "ResolvedRefs", "status": "True"}, {"type": "Conflicted", "status": "False"}],
-            }
-        ],
-    },
-}
-EVENT: Json = {
-    "metadata": {"name": "backstage-1.17", "namespace": "backstage"},
-    "involvedObject": {"kind": "Pod", "name": "backstage-1"},
-    "type": "Warning",
-    "reason": "BackOff",
-    "message": "Back-off restarting with --token pl4nted-in-an-event",
-    "count": 4,
-    "lastTimestamp": "2026-01-01T00:00:09Z",
-}
-LOGS = {
-    "backstage": f"ready\nAuthorization: Bearer pl4nted-in-a-header\nsent {TOKEN}, {CLUSTER_TOKEN} and {PORTAL_TOKEN}",
-    "cloud-sql-proxy": "proxy",
-    "cloud-sql-proxy previous": "dial postgres://backstage:pl4nted-in-a-url@127.0.0.1",
-}
+RECORDED: Json = json.loads(Path("tests/unit/recorded/evidence/cluster.json").read_text())
+"""A pod that is broken, what is said of it, and the kinds of the lab's API server; shortened, secrets planted."""
+KINDS: dict[str, str] = RECORDED["kinds"]
 
 
 def route(name: str, hostname: str) -> Json:
@@ -112,10 +42,10 @@ class Cluster:
 
     def __init__(self) -> None:
         live = [dict(body) for body in recorded_live().values()]
-        self.objects: list[Json] = [*live, GATEWAY, {"kind": "Node", "metadata": {"name": "node-1"}}]
+        self.objects: list[Json] = [*live, RECORDED["gateway"], {"kind": "Node", "metadata": {"name": "node-1"}}]
         self.lists: dict[str, list[Json]] = {
-            "/api/v1/namespaces/backstage/pods": [POD],
-            "/api/v1/namespaces/backstage/events": [EVENT],
+            "/api/v1/namespaces/backstage/pods": [RECORDED["pod"]],
+            "/api/v1/namespaces/backstage/events": [RECORDED["event"]],
             "/apis/gateway.networking.k8s.io/v1/httproutes": [
                 route("rival", "backstage.test"),
                 route("other", "other.test"),
@@ -132,7 +62,9 @@ class Cluster:
             return as_json({"resources": [resource(kind) for kind in KINDS[url.path].split()]})
         query = urllib.parse.parse_qs(url.query)
         if url.path.endswith("/log"):
-            return Answer(200, LOGS[" ".join([query["container"][0], *(["previous"] if "previous" in query else [])])])
+            return Answer(
+                200, RECORDED["logs"][" ".join([query["container"][0], *(["previous"] if "previous" in query else [])])]
+            )
         by_path = {path_of(body): body for body in self.objects}
         if url.path in by_path:
             return as_json(by_path[url.path])
@@ -284,7 +216,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_kept(
     refused = {"message": 'events is forbidden: User "x" cannot list'}
     cluster.failing["/api/v1/namespaces/mcp/events"] = as_json(refused, 403)
     cluster.failing["/api/v1/namespaces/backstage/pods/backstage-1/log"] = Answer(500, "overloaded")
-    cluster.objects.remove(GATEWAY)
+    cluster.objects.remove(RECORDED["gateway"])
 
     files = collect()
 
@@ -338,43 +270,3 @@ def test_long_text_keeps_whole_lines(keep_end: bool, left: str) -> None:  # noqa
     """The beginning of an object, the end of a log."""
     assert shortened("1111\n2222\n333\n", 8, keep_end=keep_end) == left
     assert shortened("1111\n", 5, keep_end=keep_end) == "1111\n"
-
-
-def test_overview_of_a_gateway_tells_generation_and_listeners() -> None:
-    """Conditions are found wherever in the status they are."""
-    assert overview_line(Field(GATEWAY)) == (
-        "Gateway mcp/external-gw-01: Programmed=True (Programmed) for generation 1 of 2, https ResolvedRefs=True"
-    )
-    assert overview_line(Field({"kind": "Node", "metadata": {"name": "n"}})) == "Node n"
-
-
-def test_overview_of_what_changes_tells_both_generations_and_numbers() -> None:
-    """A status that is older than the spec says nothing about it."""
-    body = {
-        "kind": "Deployment",
-        "metadata": {"name": "b", "namespace": "a", "generation": 4, "deletionTimestamp": "2026-01-01T00:00:00Z"},
-        "status": {"observedGeneration": 3, "replicas": 2, "readyReplicas": 0},
-    }
-
-    assert overview_line(Field(body)) == (
-        "Deployment a/b: generation 4, of which 3 is observed, being deleted since 2026-01-01T00:00:00Z, "
-        "replicas 2 readyReplicas 0"
-    )
-
-
-def test_events_are_in_order_whatever_field_has_their_time() -> None:
-    """Old and new sources write different ones; only the latest are kept."""
-    events = [
-        {"reason": "B", "eventTime": "2026-01-01T00:00:02.5Z"},
-        {"reason": "C", "series": {"count": 3, "lastObservedTime": "2026-01-01T00:00:03Z"}, "count": 1},
-        {"reason": "A", "metadata": {"creationTimestamp": "2026-01-01T00:00:01Z"}},
-    ]
-
-    lines = event_lines([Field(json.loads(json.dumps(each))) for each in events])
-
-    assert [line.split()[0] for line in lines] == [
-        "2026-01-01T00:00:01Z",
-        "2026-01-01T00:00:02.5Z",
-        "2026-01-01T00:00:03Z",
-    ]
-    assert len(event_lines([Field(events[0])] * 600)) == 500

@@ -194,8 +194,8 @@ def test_secret_object_keeps_only_its_keys_place() -> None:
     "text", ["a", "token ", "x-", '"', "eyJ", "-----BEGIN PRIVATE KEY-----\n", "name: ", "://a:", "\\"]
 )
 def test_effort_grows_with_the_length_and_not_faster(text: str) -> None:
-    """A log of one repeated character must not hold up a run; quadratic, these would take minutes."""
+    """A log of one repeated character must not hold up a run; quadratic, these would take ten seconds."""
     began = time.process_time()
-    redacted(text * (100_000 // len(text)))
+    redacted(text * (30_000 // len(text)))
 
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 1

@@ -50,11 +50,14 @@ BROKEN = check("https", "broken", "expected: 301\nseen: 404 from 10.0.0.5\nlook 
     [
         (
             verdict(check("https", "kept"), check("portal", "kept")),
-            Headline("Backstage keeps 2 promises.", "It may be promoted."),
+            Headline("Backstage keeps 2 promises.", "Nothing stands against promoting it."),
         ),
         (
             verdict(check("https", "kept"), check("disruption", "not permitted"), check("metrics", "not observable")),
-            Headline("Backstage keeps 1 promise; 1 not observable here; 1 not permitted here.", "It may be promoted."),
+            Headline(
+                "Backstage keeps 1 promise. Left out of 3 checks: 1 not permitted, 1 not observable.",
+                "Nothing stands against promoting it.",
+            ),
         ),
         (
             verdict(check("portal", "kept"), BROKEN, check("metrics", "no verdict", "boom")),

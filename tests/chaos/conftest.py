@@ -1,0 +1,72 @@
+"""What every chaos test holds in its hand."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from fixtures.abort import Brakes
+from fixtures.chaos import Chaos
+from fixtures.check import Check
+from fixtures.cluster import GuardedClient
+from fixtures.entrance import Entrance
+from fixtures.environment import Environment
+from fixtures.environment_file import ROOT
+from fixtures.leasing import Tenure
+from fixtures.maintenance import Maintained
+from fixtures.outcomes import NoVerdictError, said
+from fixtures.reference import Reference
+from fixtures.timeouts import Timeouts
+
+SMOKE = (sys.executable, "-m", "pytest", "tests/acceptance", "--only=observe,connect", "-m", "not needs")
+SMOKE_WITHIN = 600
+"""Seconds. It takes 15, and waits in between for what is just being replaced."""
+
+
+@pytest.fixture
+def maintained(deployed: Reference, client: GuardedClient, timeouts: Timeouts) -> Maintained:
+    """Backstage as operators meet it."""
+    return Maintained(deployed, client, timeouts)
+
+
+@pytest.fixture
+def steady(pytestconfig: pytest.Config, check: Check) -> Callable[[str], None]:
+    """Asks in a process of its own whether the smoke's checks are kept; raises if not."""
+    chosen = pytestconfig.getoption("--env")
+
+    def ask(when: str) -> None:
+        folder = check.folder / f"steady-{when}"
+        command = [*SMOKE, f"--env={chosen}", f"--report={folder}"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=SMOKE_WITHIN)
+        if done.returncode == 0:
+            return
+        reasons = json.loads((folder / "verdict.json").read_text())["reasons"]
+        text = said(f"the smoke's checks kept {when} the fault", "; ".join(reasons), f"{folder}/report.html")
+        broken = when == "after" and done.returncode == 1
+        raise AssertionError(text) if broken else NoVerdictError(text)
+
+    return ask
+
+
+@pytest.fixture
+def brakes(tenure: Tenure, environment: Environment) -> Brakes:
+    """What stops an experiment."""
+    return Brakes(tenure.lease, tenure.api, environment.namespaces.deployment)
+
+
+@pytest.fixture
+def chaos(  # noqa: PLR0917 - what an experiment needs is many things
+    maintained: Maintained,
+    environment: Environment,
+    entrance: Entrance,
+    tenure: Tenure,
+    check: Check,
+    brakes: Brakes,
+    steady: Callable[[str], None],
+) -> Chaos:
+    """One experiment at a time, under this run's Lease."""
+    return Chaos(maintained, tenure.api, tenure.journal, environment.faults, entrance, check, brakes, steady)

@@ -1,0 +1,159 @@
+"""Pods and containers that end without warning: what users feel, and how soon all is as before."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from fixtures.chaos import Chaos, Experiment
+from fixtures.container import CommandNotRunError, Container
+from fixtures.pods import Pod
+
+pytestmark = pytest.mark.needs("disrupt", "load")
+
+LOST_POD = 10.0
+"""Seconds. The load balancer goes on sending to a dead pod until its health check has failed often enough; requests to
+others are answered meanwhile, so that the longest outage is far shorter. A guess."""
+ALL_LOST = 120.0
+"""Seconds. Nobody is there until a new pod has started (20 to 40 s) and is attached (10 s in the lab). A guess."""
+HOG = """
+const hogs = []; const { spawn } = require("child_process");
+for (let i = 0; i < 8; i++) hogs.push(spawn(process.execPath, ["--max-old-space-size=4096", "-e",
+  "const kept = []; setInterval(() => kept.length < 22 && kept.push(Buffer.alloc(8 << 20, 1)), 50);" +
+  "setTimeout(() => process.exit(0), 15000)"]));
+setTimeout(() => process.exit(0), 16000);
+"""
+"""Takes more memory than the container may have, in processes that are each smaller than Backstage: the kernel ends
+the largest. They end by themselves after 15 s."""
+
+
+def container(pod: Pod, name: str) -> str:
+    """Id of a container as its node's runtime has it."""
+    return status(pod, name)[0]
+
+
+def status(pod: Pod, name: str) -> tuple[str, int, bool]:
+    """Id, number of restarts and readiness of a container."""
+    all_of_them = (*pod.body["status"]["containerStatuses"], *pod.body["status"]["initContainerStatuses"])
+    [found] = [each for each in all_of_them if each["name"].text == name]
+    return found["containerID"].text.rpartition("/")[2], found["restartCount"].number or 0, found["ready"].value is True
+
+
+def the(pods: tuple[Pod, ...], victim: Pod) -> Pod:
+    """The pod as it is now."""
+    return next(pod for pod in pods if pod.uid == victim.uid)
+
+
+def name_of_app(chaos: Chaos) -> str:
+    """Name of the container that serves users."""
+    [app] = chaos.maintained.deployment["spec"]["template"]["spec"]["containers"]
+    return app["name"].text
+
+
+def name_of_sidecar(chaos: Chaos) -> str:
+    """Name of the container that leads to the database."""
+    [sidecar] = chaos.maintained.deployment["spec"]["template"]["spec"]["initContainers"]
+    return sidecar["name"].text
+
+
+def kill(chaos: Chaos, *pods: Pod) -> None:
+    """As a machine that dies takes its pods: no preStop, no SIGTERM."""
+    for pod in pods:
+        path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
+        chaos.api.send("DELETE", path, body={"gracePeriodSeconds": 0})
+
+
+def test_portal_survives_the_loss_of_a_pod(chaos: Chaos) -> None:
+    """When a pod is killed without warning, users are served by the other one."""
+    with chaos.experiment("pod killed without grace") as experiment:
+        before = experiment.ready_pods()
+        experiment.inject(f"{before[0].name} killed", lambda: kill(chaos, before[0]))
+        experiment.recovered_pods(before[:1], len(before))
+
+    assert experiment.traffic.longest_outage() <= LOST_POD, experiment.cost(LOST_POD)
+
+
+def test_portal_is_back_soon_after_all_its_pods_are_lost(chaos: Chaos) -> None:
+    """When all pods are killed at once nobody is served, and everybody again as soon as one pod has started."""
+    with chaos.experiment("all pods killed at once") as experiment:
+        before = experiment.ready_pods()
+        experiment.inject("all pods killed", lambda: kill(chaos, *before))
+        experiment.recovered_pods(before, len(before))
+
+    assert 0 < experiment.traffic.longest_outage() <= ALL_LOST, experiment.cost(ALL_LOST)
+
+
+@pytest.mark.fault("container-killed")
+def test_portal_survives_a_crash_of_backstage(chaos: Chaos) -> None:
+    """When a Backstage process crashes, it is started again, and users are served by the other one meanwhile."""
+    with chaos.experiment("backstage process killed") as experiment:
+        crash(experiment, name_of_app(chaos))
+
+    assert experiment.traffic.longest_outage() <= LOST_POD, experiment.cost(LOST_POD)
+
+
+@pytest.mark.fault("container-killed")
+def test_portal_survives_a_crash_of_its_way_to_the_database(chaos: Chaos) -> None:
+    """When the proxy to the database crashes, it is back before users miss it for long."""
+    with chaos.experiment("proxy killed") as experiment:
+        crash(experiment, name_of_sidecar(chaos))
+
+    assert experiment.traffic.longest_outage() <= LOST_POD, experiment.cost(LOST_POD)
+
+
+def crash(experiment: Experiment, name: str) -> None:
+    """Kill a container of one pod, and wait until it runs again."""
+    victim = experiment.ready_pods()[0]
+    with experiment.fault("container-killed", container(victim, name)):
+        experiment.proved(
+            f"{name} of {victim.name} to be another container",
+            lambda: the(experiment.pods(), victim),
+            until=lambda now: status(now, name)[1] > status(victim, name)[1],
+            within=60,
+            look_next=experiment.look_at_pods,
+        )
+    ready_again(experiment, victim)
+
+
+def ready_again(experiment: Experiment, victim: Pod) -> None:
+    """Wait until the pod serves users again."""
+    experiment.recovered(
+        f"{victim.name} Ready again",
+        lambda: the(experiment.pods(), victim),
+        until=lambda now: now.ready,
+        within=experiment.maintained.timeouts.pod_replaced,
+        look_next=experiment.look_at_pods,
+    )
+
+
+@pytest.mark.needs("connect")
+def test_portal_survives_a_pod_that_runs_out_of_memory(chaos: Chaos) -> None:
+    """When a container takes more memory than it may, it is started again, and the other one serves users."""
+    name = name_of_app(chaos)
+    with chaos.experiment("out of memory") as experiment:
+        victim = experiment.ready_pods()[0]
+        inside = Container(chaos.maintained.client, victim.namespace, victim.name, name, within=30)
+        experiment.inject(f"memory of {victim.name} filled", lambda: run_until_killed(inside))
+        experiment.proved(
+            f"{name} of {victim.name} to be OOMKilled",
+            lambda: the(experiment.pods(), victim),
+            until=lambda now: ended(now, name) == "OOMKilled",
+            within=60,
+            look_next=experiment.look_at_pods,
+        )
+        ready_again(experiment, victim)
+
+    assert experiment.traffic.longest_outage() <= LOST_POD, experiment.cost(LOST_POD)
+
+
+def run_until_killed(inside: Container) -> None:
+    """The hog ends with its container, which is what it is for."""
+    with contextlib.suppress(CommandNotRunError):
+        inside.run("node", "-e", HOG)
+
+
+def ended(pod: Pod, name: str) -> str:
+    """Why a container ended the last time."""
+    [found] = [each for each in pod.body["status"]["containerStatuses"] if each["name"].text == name]
+    return found["lastState"]["terminated"]["reason"].text

@@ -1,0 +1,144 @@
+"""A real run, killed at each step of a drain: the next one leaves nothing of it, and a stranger's cordon untouched."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.cordon import ANNOTATION
+from fixtures.waiting import wait_for
+from tests.lab.conftest import Kubectl, run
+from tests.lab.killed_drain import STEPS
+
+ROOT = Path(__file__).parents[2]
+LEASE = ("-n", "backstage", "lease", "acceptance-backstage")
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory, backstage: None) -> Path:  # noqa: ARG001 - runs there
+    """The lab with the disrupter's identity."""
+    folder = tmp_path_factory.mktemp("killed")
+    run([sys.executable, "manifests/rbac/apply.py", "--kubeconfig=.lab/kubeconfig", f"--into={folder}"])
+    file = folder / "killed.toml"
+    file.write_text(
+        f'extends = "{ROOT}/environments/local.toml"\npermissions = ["observe", "disrupt"]\nrequired = []\n'
+        f'[target]\nready = [["python", "-m", "lab", "facts"]]\n[cluster]\nkubeconfig = "{folder}/disrupter"\n'
+    )
+    return file
+
+
+@pytest.fixture(scope="module")
+def backstage(kubectl: Kubectl) -> None:
+    """Two Ready pods."""
+    overlay = str(ROOT / "manifests" / "overlays" / "local")
+    kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=backstage-acceptance", "-k", overlay)
+    wait_until_ready(kubectl)
+
+
+def wait_until_ready(kubectl: Kubectl) -> None:
+    """Both pods, and nobody on the way out."""
+    kubectl("-n", "backstage", "rollout", "status", "deployment/backstage", "--timeout=300s")
+    wait_for(
+        "two Ready pods of Backstage and no other",
+        lambda: [pod["status"]["conditions"] for pod in kubectl.get("-n", "backstage", "pods")["items"]],
+        until=lambda pods: (
+            len(pods) == 2 and all({"type": "Ready", "status": "True"}.items() <= ready(pod).items() for pod in pods)
+        ),
+        within=300,
+        every=2,
+        look_next="kubectl -n backstage get pods",
+    )
+
+
+def ready(conditions: list[dict[str, Any]]) -> dict[str, Any]:
+    """The condition of that name."""
+    return next((each for each in conditions if each["type"] == "Ready"), {})
+
+
+@pytest.fixture
+def node(kubectl: Kubectl, point: tuple[str, str]) -> str:
+    """To evict a pod one with a pod of Backstage, else one without: its drain disturbs nobody twice."""
+    wait_until_ready(kubectl)
+    serving = {str(pod["spec"]["nodeName"]) for pod in kubectl.get("-n", "backstage", "pods")["items"]}
+    nodes = {str(node["metadata"]["name"]) for node in kubectl.get("nodes")["items"]}
+    return min(serving if point[0] == "pod evicted" else nodes - serving)
+
+
+@pytest.fixture
+def strangers(kubectl: Kubectl, node: str) -> Iterator[str]:
+    """A node that an admin has closed."""
+    nodes = {each["metadata"]["name"] for each in kubectl.get("nodes")["items"]}
+    closed = max(nodes - {node})
+    kubectl("cordon", closed)
+    yield closed
+    kubectl("uncordon", closed)
+
+
+def closed_nodes(kubectl: Kubectl) -> dict[str, bool]:
+    """Every closed node, and whether it bears a note of ours."""
+    return {
+        node["metadata"]["name"]: ANNOTATION in node["metadata"]["annotations"]
+        for node in kubectl.get("nodes")["items"]
+        if node["spec"].get("unschedulable") or ANNOTATION in node["metadata"]["annotations"]
+    }
+
+
+@pytest.fixture
+def left(
+    kubectl: Kubectl, environment: Path, node: str, strangers: str, point: tuple[str, str]
+) -> dict[str, bool]:  # fmt: skip
+    """The closed nodes that a killed run left."""
+    doomed = [sys.executable, "-m", "tests.lab.killed_drain", str(environment), node, *point]
+    killed = subprocess.run(doomed, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    closed = closed_nodes(kubectl)
+    assert closed.pop(strangers) is False
+    return closed
+
+
+CLOSED = {
+    ("node cordoned", "after"),
+    ("pod evicted", "before"),
+    ("pod evicted", "after"),
+    ("node uncordoned", "before"),
+}
+
+
+@pytest.mark.parametrize("point", itertools.product(STEPS, ("before", "after")), ids=" ".join)
+def test_killed_run_leaves_nothing_after_the_next(
+    kubectl: Kubectl, environment: Path, strangers: str, point: tuple[str, str], left: dict[str, bool]
+) -> None:
+    """Node open, note and Lease gone; the stranger's cordon stays."""
+    assert list(left.values()) == [True] * (point in CLOSED)
+
+    restored = run([sys.executable, "-m", "pytest", "--restore", f"--env={environment}"])
+
+    assert all(f"put back: cordon of {node} (run " in restored for node in left), restored
+    assert closed_nodes(kubectl) == {strangers: False}
+    assert kubectl.get(*LEASE) == {}
+
+
+def test_second_run_waits_for_nobody_and_says_who_is_at_work(kubectl: Kubectl, environment: Path) -> None:
+    """Exit code 6: no verdict."""
+    alive = {
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "acceptance-backstage"},
+        "spec": {"holderIdentity": "pipeline-17", "leaseDurationSeconds": 300,
+                 "renewTime": "2100-01-01T00:00:00.000000Z", "acquireTime": "2026-01-01T00:00:00.000000Z"},
+    }  # fmt: skip
+    kubectl("-n", "backstage", "create", "-f", "-", stdin=json.dumps(alive))
+    try:
+        command = [sys.executable, "-m", "pytest", "--restore", f"--env={environment}"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
+    finally:
+        kubectl("-n", "backstage", "delete", "lease", "acceptance-backstage")
+
+    assert done.returncode == 6
+    assert "seen: pipeline-17 (process 0, run pipeline-17) since 2026-01-01 00:00:00 UTC" in done.stdout

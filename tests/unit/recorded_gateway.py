@@ -1,0 +1,42 @@
+"""What the lab's Gateway and the objects at it said, recorded; and copies with one field changed."""
+
+from __future__ import annotations
+
+from fixtures.gateway import Gateway, gateway_of
+from fixtures.manifest import Body, Field, Manifest
+from fixtures.objects import Objects
+from fixtures.reference import render
+from tests.unit.patched import RECORDED, patched
+
+LIVE = {str(each): each.body for each in render(RECORDED / "gateway" / "objects.yaml").manifests}
+GATEWAY = LIVE["Gateway mcp/external-gw-01"]
+ROUTE = LIVE["HTTPRoute backstage/backstage"]
+POLICY = LIVE["HealthCheckPolicy backstage/backstage"]
+HOSTNAME = "backstage.lab.test"
+
+
+def gateway(pointer: str = "", value: object = None) -> Gateway:
+    """The lab's, with one field changed."""
+    return gateway_of(patched(GATEWAY, pointer, value) if pointer else GATEWAY, "mcp", "external-gw-01")
+
+
+def condition(kind: str, status: str, reason: str, generation: int = 1) -> dict[str, object]:
+    """A condition as a controller writes it."""
+    return {"type": kind, "status": status, "reason": reason, "message": "why", "observedGeneration": generation}
+
+
+class Live(Objects):
+    """Objects that are given."""
+
+    def __init__(self, *bodies: Body, events: tuple[Field, ...] = ()) -> None:
+        self._bodies = {str(Manifest(body)): body for body in bodies}
+        self._events = events
+
+    def get(self, body: Body, /) -> Body | None:
+        """One of them."""
+        return self._bodies.get(str(Manifest(body)))
+
+    def list(self, api_version: str, kind: str, namespace: str = "", label_selector: str = "") -> tuple[Field, ...]:
+        """The events, of which there is one namespace."""
+        assert (api_version, kind, namespace, label_selector) == ("v1", "Event", "backstage", "")
+        return self._events

@@ -1,0 +1,202 @@
+"""What is read of an HPA, on what the lab's said, and which load brings its pods past their target."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from fixtures.autoscaling import autoscaler_of, bounds_of, complaint
+from fixtures.manifest import Field, Manifest
+from fixtures.outcomes import NoVerdictError
+from fixtures.pods import Pod
+from fixtures.pressure import AIM, corrected, cpu_of, first_rate, scripts_in, target_cores, usage
+from fixtures.waiting import DeadlinePassedError, wait_for
+from tests.unit.patched import ABSENT, RECORDED, patched
+
+HPA: dict[str, Any] = json.loads((RECORDED / "autoscaling" / "hpa.json").read_text())
+SEEN: dict[str, Any] = json.loads((RECORDED / "autoscaling" / "pods.json").read_text())
+PODS = [Pod(Field(body)) for body in SEEN["pods"]]
+METRICS = [Field(body) for body in SEEN["metrics"]]
+CPU = "/spec/metrics/0"
+
+
+def hpa_with(pointer: str, value: object) -> dict[str, Any]:
+    """The HPA with one field changed."""
+    return dict(patched(HPA, pointer, value))
+
+
+def test_autoscaler_of_the_lab_is_active() -> None:
+    """An idle one is limited to its minimum, which is no complaint."""
+    seen = autoscaler_of(Field(HPA))
+
+    assert seen.active
+    assert seen.settled
+    assert str(seen) == "2 pods, 2 desired, of 2 to 5; cpu 21% of 60%; memory 33% of 75%"
+    assert seen.reason("ScalingActive") == "ValidMetricFound"
+    assert seen.reason("None") == ""
+
+
+@pytest.mark.parametrize(
+    ("pointer", "value", "seen"),
+    [
+        ("/status/currentMetrics/0", ABSENT, "no figure for cpu; memory 33% of 75%"),
+        ("/status/conditions/0/status", "False", "AbleToScale=False (ReadyForNewScale: recommended size matches"),
+        ("/status/conditions/1/status", "False", "ScalingActive=False (ValidMetricFound: the HPA was able"),
+        ("/spec/metrics", [], "2 pods, 2 desired, of 2 to 5"),
+        ("/status", ABSENT, "no status"),
+    ],
+)
+def test_autoscaler_without_figures_is_not_active(pointer: str, value: object, seen: str) -> None:
+    """Even where no condition says so: one of two figures may be missing behind a good ScalingActive."""
+    autoscaler = autoscaler_of(Field(hpa_with(pointer, value)))
+
+    assert not autoscaler.active
+    assert not autoscaler.settled
+    assert seen in str(autoscaler)
+
+
+def test_failed_wait_for_figures_says_which_is_missing() -> None:
+    """The text with which the check fails."""
+    with pytest.raises(DeadlinePassedError) as failed:
+        wait_for(
+            "HorizontalPodAutoscaler backstage/backstage to be active, with a figure for each of its metrics",
+            lambda: autoscaler_of(Field(hpa_with("/status/currentMetrics/0", ABSENT))),
+            until=lambda seen: seen.active,
+            within=0.001,
+            look_next="kubectl -n backstage describe hpa backstage",
+            every=0.001,
+        )
+    assert str(failed.value) == (
+        "expected: HorizontalPodAutoscaler backstage/backstage to be active, with a figure for each of its metrics "
+        "within 0.001 s\n"
+        "seen: 2 pods, 2 desired, of 2 to 5; no figure for cpu; memory 33% of 75%\n"
+        "look next: kubectl -n backstage describe hpa backstage"
+    )
+
+
+def test_figures_of_one_container_and_of_amounts_are_read() -> None:
+    """As HPAs have them that leave the sidecar out, or go by cores, or by a metric of their own."""
+    metrics = [
+        {
+            "type": "ContainerResource",
+            "containerResource": {
+                "name": "cpu",
+                "container": "backstage",
+                "target": {"type": "Utilization", "averageUtilization": 60},
+            },
+        },
+        {"type": "Resource", "resource": {"name": "memory", "target": {"averageValue": "512Mi"}}},
+        {"type": "Pods", "pods": {"metric": {"name": "requests"}, "target": {"averageValue": "20"}}},
+    ]
+    current = [
+        {
+            "type": "ContainerResource",
+            "containerResource": {"name": "cpu", "container": "backstage", "current": {"averageUtilization": 30}},
+        },
+        {"type": "Resource", "resource": {"name": "memory", "current": {"averageValue": "256Mi"}}},
+        {"type": "Pods", "pods": {"metric": {"name": "requests"}, "current": {"averageValue": "5"}}},
+    ]
+    body = patched(hpa_with("/spec/metrics", metrics), "/status/currentMetrics", current)
+
+    seen = autoscaler_of(Field(body))
+
+    assert [each.name for each in seen.figures] == ["cpu of backstage", "memory", "requests"]
+    assert [each.ratio for each in seen.figures] == [0.5, 0.5, 0.25]
+    assert seen.figure("cpu") == seen.figures[0]
+    assert seen.figure("nothing") is None
+
+
+def test_bounds_include_what_lies_between_them() -> None:
+    """Both ends, and all that is asked about."""
+    bounds = bounds_of(Manifest(HPA))
+
+    assert str(bounds) == "2 to 5"
+    assert bounds.include(2, 5)
+    assert not bounds.include(2, 6)
+    assert str(bounds_of(Field({"spec": {"maxReplicas": 3}}))) == "1 to 3"
+
+
+def test_complaint_is_the_last_warning_about_the_hpa() -> None:
+    """Not what is normal, nor what others are warned of."""
+
+    def event(kind: str, about: str, at: str, message: str) -> Field:
+        involved = {"kind": "HorizontalPodAutoscaler", "name": about}
+        return Field(
+            {"type": kind, "involvedObject": involved, "lastTimestamp": at, "reason": "Failed", "message": message}
+        )
+
+    events = [
+        event("Warning", "backstage", "2026-11-24T12:00:10Z", "missing request for cpu\nin container x"),
+        event("Warning", "backstage", "2026-11-24T12:00:00Z", "no metrics"),
+        event("Warning", "other", "2026-11-24T12:00:20Z", "no metrics"),
+        event("Normal", "backstage", "2026-11-24T12:00:30Z", "New size: 3"),
+    ]
+
+    assert complaint(events, Manifest(HPA)) == "Failed: missing request for cpu in container x"
+    assert complaint(events[2:], Manifest(HPA)) == ""
+
+
+def test_usage_is_what_the_pods_used_against_the_target() -> None:
+    """13.1m and 22.9m of two pods, of which each may use 60 % of 220m; the window is that of both."""
+    seen = usage(METRICS, PODS, Manifest(HPA))
+
+    assert seen is not None
+    assert seen.ratio == pytest.approx((0.013125407 + 0.022939224) / 0.264, rel=0.01)
+    assert 10 < seen.end - seen.begin < 30
+
+
+def test_usage_is_unknown_while_a_pod_has_no_metrics() -> None:
+    """And of no pods."""
+    assert usage(METRICS[:1], PODS, Manifest(HPA)) is None
+    assert usage(METRICS, [], Manifest(HPA)) is None
+
+
+@pytest.mark.parametrize(
+    ("target", "cores"),
+    [
+        ({"name": "cpu", "target": {"averageUtilization": 60}}, 0.132),
+        ({"name": "cpu", "container": "backstage", "target": {"averageUtilization": 60}}, 0.12),
+        ({"name": "cpu", "target": {"averageValue": "150m"}}, 0.15),
+    ],
+)
+def test_target_is_of_all_requests_of_one_container_or_an_amount(target: dict[str, object], cores: float) -> None:
+    """The sidecar's request counts unless one container is named."""
+    assert target_cores(PODS[0], Field(target)) == pytest.approx(cores)
+
+
+def test_hpa_that_does_not_go_by_cpu_cannot_be_loaded() -> None:
+    """Load raises nothing else for certain."""
+    with pytest.raises(NoVerdictError) as failed:
+        cpu_of(Manifest(hpa_with(CPU, ABSENT)))
+    assert str(failed.value) == (
+        "expected: HorizontalPodAutoscaler backstage/backstage to scale on CPU, which load can raise\n"
+        "seen: other metrics\n"
+        "look next: its spec.metrics"
+    )
+
+
+def test_first_rate_is_what_would_do_if_a_request_cost_the_time_that_it_takes() -> None:
+    """Within what one process can make."""
+    assert first_rate(0.05, 0.264, 0.15) == pytest.approx((AIM - 0.15) * 0.264 / 0.05)
+    assert first_rate(0.0001, 0.264, 0.15) == 200
+
+
+@pytest.mark.parametrize(
+    ("ratio", "rate"),
+    [(1.2, 8.0), (1.9, 8.0), (0.8, 8 * 1.2 / 0.6), (0.2, 32.0), (0.1, 32.0), (2.2, 8 * 1.2 / 2.0), (9.0, 2.0)],
+)
+def test_rate_is_corrected_towards_the_aim(ratio: float, rate: float) -> None:
+    """From what the pods used at 0.2 without load; never by more than a factor of four; left alone when good enough."""
+    assert corrected(8.0, 0.2, ratio) == pytest.approx(rate)
+
+
+def test_scripts_are_found_in_pages_and_in_scripts() -> None:
+    """Those of the portal itself, each once, as the place that names them means them."""
+    page = '<script type="module" src="/static/main.R6.js"></script><script src="https://cdn.test/a.js"></script>'
+    script = 'import{a as b}from"./chunk.VO.js";import("./chunk.VO.js");const x="json"; import "../other.js"'
+
+    assert scripts_in(page, "/") == ["/static/main.R6.js"]
+    assert scripts_in(script, "/static/main.R6.js") == ["/static/chunk.VO.js", "/other.js"]
