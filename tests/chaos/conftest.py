@@ -69,4 +69,6 @@ def chaos(  # noqa: PLR0917 - what an experiment needs is many things
     steady: Callable[[str], None],
 ) -> Chaos:
     """One experiment at a time, under this run's Lease."""
-    return Chaos(maintained, tenure.api, tenure.journal, environment.faults, entrance, check, brakes, steady)
+    return Chaos(
+        maintained, tenure.api, tenure.journal, str(tenure.lease), environment.faults, entrance, check, brakes, steady
+    )

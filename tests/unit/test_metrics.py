@@ -28,7 +28,7 @@ from fixtures.waiting import DeadlinePassedError, wait_for
 from tests.unit.patched import ABSENT, RECORDED, patched
 
 PODMONITORING: dict[str, Any] = json.loads((RECORDED / "metrics" / "podmonitoring.json").read_text())
-UPDATED = datetime(2026, 11, 24, 11, 51, 40, tzinfo=UTC)
+UPDATED = datetime(2026, 11, 24, 11, 52, 0, tzinfo=UTC)
 ENDPOINT = "/status/endpointStatuses/0"
 SETTINGS = Google(project="p", location="us-east4", cluster="lab", monitoring="https://monitoring.test")
 

@@ -1,0 +1,112 @@
+"""Machines that go away, announced or not."""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.blast_radius import Limits, planned
+from fixtures.chaos import Chaos, Experiment
+from fixtures.drain import drained
+from fixtures.environment import Environment
+from fixtures.maintenance import stand_elsewhere
+from fixtures.pods import Pod
+
+pytestmark = pytest.mark.needs("disrupt", "load")
+
+LOST_NODE = 15.0
+"""Seconds. As for a lost pod: the load balancer finds it dead by its health check, long before Kubernetes. A guess."""
+FOUND_LOST = 120.0
+"""Seconds until Kubernetes calls a silent node unknown: 40 to 50 of its own grace period, and a half more."""
+
+
+def test_drain_during_a_scale_out_goes_unnoticed(chaos: Chaos, environment: Environment) -> None:
+    """While the portal grows, a machine can be emptied, and users are served as well as ever."""
+    hpa = chaos.maintained.reference.the("HorizontalPodAutoscaler")
+    least = hpa["spec"]["minReplicas"].number or 1
+    more = least + 1
+    with chaos.experiment("drain during scale-out") as experiment:
+        node = experiment.ready_pods()[0].node
+        plan = planned(
+            node,
+            own=chaos.maintained.deployment.namespace,
+            api=chaos.api,
+            limits=Limits(seconds=chaos.maintained.timeouts.drain),
+        )
+        with (
+            experiment.changed(hpa, {"spec": {"minReplicas": more}}, {"spec": {"minReplicas": least}}),
+            drained(plan, chaos.api, chaos.journal, lease=chaos.lease, go_on=chaos.go_on) as drain,
+        ):
+            experiment.marks.extend(drain.marks)
+            experiment.recovered(
+                f"{more} pods Ready on other nodes than {node}",
+                experiment.pods,
+                until=lambda pods: stand_elsewhere(node, more, pods),
+                within=chaos.maintained.timeouts.pod_replaced,
+                look_next=experiment.look_at_pods,
+            )
+        shrunk(experiment, least)
+
+    traffic, slo = experiment.traffic, environment.slo
+    assert traffic.longest_outage() <= slo.longest_outage, experiment.cost(slo.longest_outage)
+    assert traffic.error_ratio <= slo.error_ratio, experiment.cost(slo.longest_outage)
+
+
+def shrunk(experiment: Experiment, least: int) -> None:
+    """Wait until the autoscaler has taken its pods back."""
+    experiment.proved(
+        f"{least} pods again",
+        experiment.pods,
+        until=lambda pods: len(pods) == least,
+        within=experiment.maintained.timeouts.scale_in,
+        look_next=experiment.look_at_pods,
+    )
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param("node-network", marks=pytest.mark.fault("node-network")),
+        pytest.param("node-machine", marks=pytest.mark.fault("node-machine")),
+    ],
+)
+def test_portal_survives_the_loss_of_a_machine(chaos: Chaos, fault: str) -> None:
+    """When a machine or its network dies, users are served from another one, and its pods are replaced."""
+    with chaos.experiment(f"{fault} lost") as experiment:
+        before = experiment.ready_pods()
+        node = before[0].node
+        with experiment.fault(fault, node):
+            experiment.proved(
+                f"node {node} to be called not Ready",
+                lambda: ready(chaos, node),
+                until=lambda now: now != "True",
+                within=FOUND_LOST,
+                look_next=f"kubectl describe node {node}",
+            )
+            experiment.recovered(
+                f"{len(before)} pods Ready on other nodes than {node}",
+                experiment.pods,
+                until=lambda pods: serving(pods, node) >= len(before),
+                within=chaos.maintained.timeouts.pod_replaced,
+                look_next=experiment.look_at_pods,
+            )
+        experiment.proved(
+            f"node {node} Ready again and rid of the lost pods",
+            lambda: (ready(chaos, node), experiment.pods()),
+            until=lambda now: now[0] == "True" and not any(pod.terminating for pod in now[1]),
+            within=chaos.maintained.timeouts.pod_replaced,
+            look_next=f"kubectl describe node {node}",
+        )
+
+    assert experiment.traffic.longest_outage() <= LOST_NODE, experiment.cost(LOST_NODE)
+
+
+def serving(pods: tuple[Pod, ...], node: str) -> int:
+    """How many are Ready elsewhere; those on the lost node stay on the books until it is back."""
+    return sum(pod.ready and not pod.terminating and pod.node != node for pod in pods)
+
+
+def ready(chaos: Chaos, node: str) -> str:
+    """Status of the node's condition Ready."""
+    live = chaos.api.send("GET", f"/api/v1/nodes/{node}")
+    conditions = live["status"]["conditions"]
+    return next((each["status"].text for each in conditions if each["type"].text == "Ready"), "absent")

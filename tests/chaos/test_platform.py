@@ -1,0 +1,129 @@
+"""What Google runs around the portal: users feel little or nothing when it is away."""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.chaos import Chaos
+from fixtures.environment import Environment
+from fixtures.google import GoogleApis
+from fixtures.objects import Objects
+from fixtures.outcomes import NoVerdictError
+from fixtures.pods import Pod
+from fixtures.samples import PromQl
+from fixtures.secrets import Versions, mounted_classes, outdated, statuses, versions_of
+
+pytestmark = pytest.mark.needs("disrupt", "load")
+
+GATEWAY_RESTART = 10.0
+"""Seconds that the data plane's restart may cost; Google's own never restarts as a whole. A guess."""
+NOT_READY_FOR = 40
+"""Seconds that a new pod is watched not to become Ready; with all in order it takes about 20."""
+GRACE = 120.0
+"""Seconds for a deleted pod to be gone and its replacement there."""
+
+FRESH = 60.0
+"""Seconds that a sample may be old."""
+
+
+@pytest.mark.parametrize(
+    ("fault", "target"),
+    [
+        pytest.param("metadata", "down", marks=pytest.mark.fault("metadata")),
+        pytest.param("secret-provider", "down", marks=pytest.mark.fault("secret-provider")),
+    ],
+)
+def test_running_pods_survive_what_only_a_start_needs(chaos: Chaos, fault: str, target: str) -> None:
+    """Without identities or secrets no new pod starts, and users are served by those that run."""
+    with chaos.experiment(f"{fault} down") as experiment:
+        before = experiment.ready_pods()
+        with experiment.fault(fault, target):
+            experiment.inject(f"{before[0].name} deleted", lambda: delete(chaos, before[0]))
+            experiment.proved(
+                f"the replacement of {before[0].name} not to become Ready for {NOT_READY_FOR} s",
+                lambda: [pod for pod in experiment.pods() if pod.uid not in {each.uid for each in before}],
+                until=lambda new: bool(new) and not any(pod.ready for pod in new),
+                in_a_row=2 * NOT_READY_FOR,
+                within=GRACE + NOT_READY_FOR,
+                look_next=experiment.look_at_pods,
+            )
+        experiment.recovered_pods(before[:1], len(before))
+
+    assert experiment.traffic.error_ratio == 0, experiment.cost(0)
+
+
+def delete(chaos: Chaos, pod: Pod) -> None:
+    """As a rollout ends it: with its grace."""
+    chaos.api.send("DELETE", f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}")
+
+
+@pytest.mark.fault("secret-rotated")
+def test_rotated_secret_reaches_running_pods(chaos: Chaos, environment: Environment, google: GoogleApis) -> None:
+    """A secret's new version is in every pod within its period, without a restart, and users notice nothing."""
+    classes = mounted_classes(chaos.maintained.reference)
+    secret = environment.secrets.expected[0]
+
+    def latest() -> Versions:
+        return versions_of(classes, google, environment.google.secret_manager)
+
+    def behind() -> list[str]:
+        found = statuses(Objects(chaos.maintained.client), environment.namespaces.deployment)
+        pods = chaos.maintained.ready_pods()
+        return [each for pod in pods for of_class in classes for each in outdated(pod, of_class, found, latest())]
+
+    with chaos.experiment("secret rotated") as experiment:
+        before = latest()
+        with experiment.fault("secret-rotated", secret):
+            experiment.proved(
+                f"a new version of {secret}",
+                latest,
+                until=lambda now: now != before,
+                within=30,
+                look_next="Secret Manager",
+            )
+        experiment.recovered(
+            f"the latest version of {secret} in every pod",
+            behind,
+            until=lambda left: not left,
+            within=chaos.maintained.timeouts.secret_mounted,
+            look_next="kubectl get secretproviderclasspodstatuses -o yaml",
+        )
+
+    assert experiment.traffic.error_ratio == 0, experiment.cost(0)
+
+
+@pytest.mark.fault("prometheus-down")
+def test_users_feel_nothing_of_the_metrics_pipeline(chaos: Chaos, environment: Environment, google: GoogleApis) -> None:
+    """While metrics are away users are served as before, and the gap is there to be seen for whoever is on call."""
+    promql = PromQl(google, environment.google, chaos.maintained.reference.the("PodMonitoring"))
+    metric = environment.metrics.expected[0]
+
+    def answer() -> str:
+        try:
+            return str(len(promql.fresh(metric, FRESH)))
+        except NoVerdictError as error:
+            return str(error)
+
+    with chaos.experiment("metrics pipeline down") as experiment:
+        with experiment.fault("prometheus-down"):
+            experiment.proved(
+                f"no answer for {metric}", answer, until=lambda seen: not seen.isdigit(), within=60, look_next="PromQL"
+            )
+        experiment.recovered(
+            f"fresh samples of {metric}",
+            answer,
+            until=lambda seen: seen.isdigit() and int(seen) > 0,
+            within=chaos.maintained.timeouts.sample_visible,
+            look_next="docs/runbook.md#metrics",
+        )
+
+    assert experiment.traffic.error_ratio == 0, experiment.cost(0)
+
+
+@pytest.mark.fault("gateway-restarted")
+def test_restart_of_the_data_plane_is_short(chaos: Chaos) -> None:
+    """When the load balancer's data plane restarts, users are served again at once."""
+    with chaos.experiment("gateway restarted") as experiment, experiment.fault("gateway-restarted"):
+        experiment.recovered_rollout()
+
+    assert experiment.traffic.longest_outage() <= GATEWAY_RESTART, experiment.cost(GATEWAY_RESTART)
