@@ -14,7 +14,7 @@ from fixtures.entrance import Entrance
 from fixtures.environment import Environment
 from fixtures.gateway import VERSION, Gateway, programmed, read_gateway
 from fixtures.google import GoogleApis
-from fixtures.https import GATEWAY_ERRORS, Answer, ask
+from fixtures.https import GATEWAY_ERRORS, ask
 from fixtures.manifest import Manifest
 from fixtures.objects import Objects
 from fixtures.outcomes import NotObservableError, said
@@ -198,32 +198,19 @@ def test_load_balancer_finds_every_pod_healthy(
         look_next=look_next,
     )
 
-    if found.unknown:
-        raise NotObservableError(
-            said(
-                expected,
-                found,
-                "[google] compute of the environment; kubectl rollout restart, which gives the pods the gate",
-            )
-        )
-    for source in found.sources:
-        check.decided_by(source)
-    _confirm(read(), entrance, deadlines, check)
-
-
-def _confirm(gateway: Gateway, entrance: Entrance, deadlines: Timeouts, check: Check) -> None:
-    """A pod's condition is never taken back: what users are answered now contradicts it, or confirms it."""
-
-    def answers() -> tuple[Answer, ...]:
-        return tuple(ask(entrance.at(each), "/") for each in gateway.addresses)
-
-    found = wait_for(
-        "requests answered by Backstage, as the load balancer found every pod healthy once,",
-        answers,
-        until=lambda answers: not any(each.status in GATEWAY_ERRORS for each in answers),
+    # A pod's condition is never taken back: an error that users are answered now contradicts it.
+    answers = wait_for(
+        "requests answered by Backstage, not by an error of the load balancer's own,",
+        lambda: tuple(ask(entrance.at(each), "/") for each in read().addresses),
+        until=lambda seen: not any(each.status in GATEWAY_ERRORS for each in seen),
         within=deadlines.settled,
         look_next="the HealthCheckPolicy, and what it asks: kubectl get healthcheckpolicies -o yaml",
-        describe=lambda answers: "; ".join(map(str, answers)),
+        describe=lambda seen: "; ".join(map(str, seen)),
     )
-    if found and all(each.status for each in found):
+    if found.unknown:
+        cure = "[google] compute of the environment; kubectl rollout restart, which gives the pods the gate"
+        raise NotObservableError(said(expected, found, cure))
+    for source in found.sources:
+        check.decided_by(source)
+    if answers and all(each.status for each in answers):
         check.decided_by(backends.REQUESTS)

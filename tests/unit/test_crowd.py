@@ -1,4 +1,4 @@
-"""A crowd that comes and goes, before a deployment that grows or does not: what is turned, waited for and remembered."""
+"""A crowd that comes and goes, before a deployment that grows or does not: what is turned, awaited and remembered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fixtures.load_plan import PRESSURE, USERS, Row, Tick
 from fixtures.manifest import Field
 from fixtures.outcomes import NoVerdictError
 from fixtures.pods import Pod
-from fixtures.pressure import Usage
+from fixtures.pressure import AIM, Usage
 from fixtures.scale_out import Recording
 from fixtures.scale_watch import Scaled, ScaleWatch, scaled_of
 from fixtures.timeouts import Timeouts
@@ -28,7 +28,8 @@ from tests.unit.patched import RECORDED, patched, recorded_reference, with_patch
 HPA: dict[str, Any] = json.loads((RECORDED / "autoscaling" / "hpa.json").read_text())
 PODS: list[dict[str, Any]] = json.loads((RECORDED / "autoscaling" / "pods.json").read_text())["pods"]
 SCALED = scaled_of(recorded_reference())
-IMPATIENT = Timeouts(scale_out_desired=0.001, scale_in=0.001)
+GRACE = "/spec/template/spec/terminationGracePeriodSeconds"
+WINDOW = "/spec/behavior/scaleDown/stabilizationWindowSeconds"
 LOOK_NEXT = "kubectl -n backstage describe hpa backstage"
 
 
@@ -71,7 +72,7 @@ class Deployment(ScaleWatch):
         if not self._load.rates:
             return Usage(0, 0, 0.1)
         now = time.time() + 1
-        return Usage(now, now, self._ratios.pop(0) if self._ratios else crowd.pressure.AIM)
+        return Usage(now, now, self._ratios.pop(0) if self._ratios else AIM)
 
     @property
     def autoscaler(self) -> Autoscaler:
@@ -142,9 +143,9 @@ def test_load_that_does_not_reach_the_pods_leaves_no_verdict() -> None:
     load = Sent()
 
     with pytest.raises(NoVerdictError) as failed:
-        come_and_go(Deployment(load, *[0.3] * 9), load, Timeouts(load_calibrated=0.001))
+        come_and_go(Deployment(load, *[0.3] * 9), load, Timeouts(load_calibrated=1e-9))
     assert str(failed.value) == (
-        "expected: load to bring the pods to 1.2 of their CPU target within 0.001 s\n"
+        "expected: load to bring the pods to 1.2 of their CPU target within 1e-09 s\n"
         "seen: 0.30 at 20.8 per s\n"
         "look next: kubectl -n backstage top pods; results/load"
     )
@@ -154,7 +155,7 @@ def test_deployment_that_does_not_grow_is_told_with_the_chain() -> None:
     """How far it came, what the HPA thinks, and that the load was there; it cannot shrink then."""
     load = Sent()
 
-    seen = come_and_go(Deployment(load, grows=False), load, IMPATIENT)
+    seen = come_and_go(Deployment(load, grows=False), load, Timeouts(scale_out_desired=0.001))
 
     expected, chain, look_next = seen.late_out.splitlines()
     assert expected == "expected: HorizontalPodAutoscaler backstage/backstage to want more pods within 0.001 s"
@@ -170,22 +171,18 @@ def test_deployment_that_does_not_grow_is_told_with_the_chain() -> None:
 
 
 def test_deployment_that_does_not_shrink_is_told() -> None:
-    """Within its own grace period beyond what the HPA may take."""
+    """Within what the HPA may take and the pods' own grace period, which is nothing here."""
     load = Sent()
-    scaled = scaled_of(with_patch(recorded_reference(), "Deployment", f"{POD}/terminationGracePeriodSeconds", 0.001))
+    scaled = scaled_of(with_patch(recorded_reference(), "Deployment", GRACE, 0))
 
     seen = come_and_go(Deployment(load, shrinks=False), load, Timeouts(scale_in=0.001), scaled)
 
     assert seen.late_in == (
-        "expected: HorizontalPodAutoscaler backstage/backstage to go back to 2 pods within 0.002 s\n"
+        "expected: HorizontalPodAutoscaler backstage/backstage to go back to 2 pods within 0.001 s\n"
         "seen: 3 pods, 3 desired, of 2 to 5; cpu 9% of 60%; memory 33% of 75%\n"
         f"look next: {LOOK_NEXT}"
     )
     assert seen.shrunk is None
-
-
-POD = "/spec/template/spec"
-WINDOW = "/spec/behavior/scaleDown/stabilizationWindowSeconds"
 
 
 def test_where_the_way_back_takes_long_it_is_enough_that_the_hpa_waits() -> None:
