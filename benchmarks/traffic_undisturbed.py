@@ -5,7 +5,6 @@
 `--busy` keeps so many processes computing meanwhile. Prints a table for docs/performance.md; ends with 1 if a request
 failed or a run had no verdict.
 """
-# ruff: noqa: INP001 - a script, started with -m from the project's root
 
 from __future__ import annotations
 

@@ -9,8 +9,6 @@ from fixtures.cluster import GuardedClient
 from fixtures.container import Container
 from fixtures.environment import Environment
 from fixtures.google import GoogleApis
-from fixtures.manifest import Manifest
-from fixtures.objects import Objects
 from fixtures.outcomes import NotObservableError, said
 from fixtures.pods import Pod
 from fixtures.reference import Reference
@@ -51,10 +49,9 @@ def reported(delivery: Delivery, ready: tuple[Pod, ...], check: Check) -> None:
     check.decided_by(STATUS)
 
 
-def test_class_lists_every_expected_secret(delivery: Delivery, objects: Objects, environment: Environment) -> None:
+def test_class_lists_every_expected_secret(delivery: Delivery, environment: Environment) -> None:
     """Every credential that Backstage needs is asked for."""
-    live = [Manifest(objects.get(of_class.body) or {}) for of_class in delivery.classes]
-    listed = {each.secret for of_class in live for each in wanted(of_class)}
+    listed = {each.secret for of_class in delivery.live_classes() for each in wanted(of_class)}
 
     missing = [name for name in environment.secrets.expected if name not in listed]
 
@@ -91,7 +88,7 @@ def test_every_pod_was_given_every_secret(delivery: Delivery, timeouts: Timeouts
 @pytest.mark.usefixtures("reported")
 def test_every_pod_has_the_latest_versions(delivery: Delivery, timeouts: Timeouts) -> None:
     """Every pod has its credentials in the version that Secret Manager calls the latest."""
-    unusable = [f"{each} {version.state}" for each, version in delivery.versions().items() if not version.enabled]
+    unusable = delivery.unusable()
     expected = "every version that is asked for ENABLED, as no new pod starts without"
     assert not unusable, said(expected, "; ".join(unusable), "gcloud secrets versions list, of that secret")
 

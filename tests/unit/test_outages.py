@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -74,6 +75,15 @@ def test_outage_without_a_good_request_after_it_is_open() -> None:
 
     assert (outage.seconds, outage.open) == (1.0, True)
     assert str(outage) == "at least 1.00 s (new: 5xx 3) from 08:00:01.000000 UTC"
+
+
+def test_outage_whose_ends_were_sent_late_says_so() -> None:
+    """It is known only so much less exactly."""
+    rows = [replace(row, late=0.2) if row.scheduled == BEGIN + 1.5 else row for row in sent(".55.")]
+
+    assert (
+        str(longest(outages(rows))) == "1.00 s (new: 5xx 2, its ends sent up to 0.20 s late) from 08:00:00.500000 UTC"
+    )
 
 
 def test_outage_of_a_class_begins_with_that_class_and_is_prolonged_by_any() -> None:

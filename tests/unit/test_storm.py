@@ -1,7 +1,7 @@
 """Whole runs against an API server at its worst: never a false verdict, and in the end nothing is left.
 
-`make test` takes a hundred of them (`STORMS=100`), the unit run a few. A seed that failed is run again by its number:
-`pytest "tests/unit/test_storm.py::...[17]"`.
+Here a few of them. `STORMS=100 pytest tests/unit/test_storm.py` takes half a minute; what a seed does to which request
+depends on timing, too.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ from fixtures.holder import Holder
 from fixtures.journal import ANNOTATION as JOURNAL
 from fixtures.journal import Journal, loaded
 from fixtures.lease import RunLease
-from fixtures.outcomes import NoVerdictError
 from fixtures.restore import Hands, restore
 from tests.unit.apiserver import Answer, Request
 from tests.unit.fakecluster import BACKSTAGE, LEASES, PODS, FakeCluster, Server, served, status
 
-STORMS = int(os.environ.get("STORMS", "5"))
+STORMS = int(os.environ.get("STORMS", "4"))
 WEATHER = (
     *[status(429, "TooManyRequests", "slow down")] * 3,
     *[status(500, "InternalError"), status(503, "Unavailable"), status(504, "Timeout")],
@@ -42,7 +41,7 @@ class Storm:
     def __init__(self, seed: int, cluster: FakeCluster) -> None:
         self.chance = random.Random(seed)  # noqa: S311 - a seed is the point
         self.cluster = cluster
-        self.burst = 0
+        self.burst = 3
         self.strength = 60
         self.lock = threading.Lock()
 
@@ -82,23 +81,17 @@ def whole_run(server: Server) -> Drain:
 
 @pytest.mark.parametrize("seed", range(STORMS))
 def test_storm_changes_nothing_about_the_verdict(seed: int) -> None:
-    """The drain succeeds, or there is no verdict; it never fails. The stranger's cordon stays, ours is gone."""
+    """The drain succeeds all the same. The stranger's cordon stays, ours is gone."""
     cluster = FakeCluster()
     cluster.pod("backstage-c", "node-1", BACKSTAGE)
     cluster.put("/api/v1/nodes", {"metadata": {"name": "node-3"}, "spec": {"unschedulable": True}})
     cluster.script = Storm(seed, cluster)
     cluster.deaf = seed % 4 == 3
     with served(cluster) as server:
-        verdict = True
-        try:
-            whole_run(server)
-        except NoVerdictError:
-            verdict = False
-            cluster.script = lambda _: None
-            whole_run(server)
+        drain = whole_run(server)
 
     nodes = cluster.collections["/api/v1/nodes"]
-    assert verdict or seed >= 0
+    assert drain.left_alone == ()
     assert [name for name, node in nodes.items() if node["spec"].get("unschedulable")] == ["node-3"]
     assert not any(ANNOTATION in node["metadata"].get("annotations", {}) for node in nodes.values())
     assert not any(pod["spec"]["nodeName"] == "node-1" for pod in cluster.collections[PODS].values())

@@ -48,7 +48,7 @@ def test_requests_that_were_not_sent_are_no_evidence() -> None:
     stood_still = [row for row in rows() if not 3 <= row.scheduled < 4]
 
     assert judged(stood_still, looks()) == (
-        "95 % of 200 requests sent when they were due",
+        "95 % of 200 requests sent within 0.5 s of being due",
         "180 of 200, the latest 0.00 s late",
     )
 
@@ -58,7 +58,7 @@ def test_requests_that_were_sent_late_are_no_evidence() -> None:
     late = [Row(**{**vars(row), "late": 1.0}) if 3 <= row.scheduled < 4 else row for row in rows()]
 
     assert judged(late, looks()) == (
-        "95 % of 200 requests sent when they were due",
+        "95 % of 200 requests sent within 0.5 s of being due",
         "180 of 200, the latest 1.00 s late",
     )
 

@@ -145,6 +145,16 @@ def test_answer_that_is_not_the_page_is_a_failure(answer: bytes, outcome: str, s
     assert (row.outcome, row.status) == (outcome, status)
 
 
+@pytest.mark.parametrize(
+    ("kind", "detail"), [(b"text/plain; charset=utf-8", "no healthy upstream"), (b"text/html", "")]
+)
+def test_words_of_a_load_balancer_are_kept_of_a_failed_answer(kind: bytes, detail: str) -> None:
+    """They tell what became of the backend; what an application says is left out."""
+    head = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 20\r\nContent-Type: " + kind
+
+    assert row_from(answering(head + b"\r\n\r\nno healthy upstream\n")).detail == detail
+
+
 @pytest.mark.parametrize(("begun", "phase"), [(b"", "first byte"), (PAGE[:-5], "body")])
 def test_connection_that_breaks_off_is_a_reset(begun: bytes, phase: str) -> None:
     """Before the answer or in its midst; the last phase tells."""

@@ -1,0 +1,97 @@
+"""Our drain of a node against `kubectl drain` of the same node, in turn; the times as a table.
+
+    .venv/bin/python -m benchmarks.drain --env=local [--times=5]
+
+Needs an environment that allows disrupt. The node is that of a Ready pod of the deployment; before each drain all its
+pods are Ready and no earlier one is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fixtures import environment_file, target
+from fixtures.access import Namespaces
+from fixtures.blast_radius import Limits, planned
+from fixtures.cluster import connect
+from fixtures.drain import drained
+from fixtures.environment import Environment
+from fixtures.leasing import Tenure, holding
+from fixtures.maintenance import Maintained
+from fixtures.permissions import Guard
+from fixtures.reference import render
+
+KUBECTL = Path(sys.executable).with_name("kubectl")
+
+
+def ours(tenure: Tenure, own: str, node: str, seconds: float) -> float:
+    """Until the node is empty."""
+    began = time.monotonic()
+    plan = planned(node, own=own, api=tenure.api, limits=Limits(seconds=seconds))
+    with drained(plan, tenure.api, tenure.journal, lease=str(tenure.lease), go_on=tenure.lease.check):
+        return time.monotonic() - began
+
+
+def theirs(environment: Environment, node: str, seconds: float) -> float:
+    """The same by kubectl, as the same identity."""
+    config = [f"--kubeconfig={environment.cluster.kubeconfig}"] if environment.cluster.kubeconfig else []
+    options = ["--ignore-daemonsets", "--delete-emptydir-data", f"--timeout={seconds:.0f}s"]
+    began = time.monotonic()
+    try:
+        subprocess.run([KUBECTL, *config, "drain", node, *options], check=True, capture_output=True)
+        return time.monotonic() - began
+    finally:
+        subprocess.run([KUBECTL, *config, "uncordon", node], check=True, capture_output=True)
+
+
+@contextmanager
+def opened(name: str) -> Iterator[tuple[Environment, Maintained, Tenure]]:
+    """An environment, and its deployment for ourselves."""
+    draft = environment_file.read(name)
+    environment = draft.completed(target.make_ready(draft.target, within=draft.timeouts.target_ready)).environment
+    names = environment.namespaces
+    guard = Guard(environment.permissions, Namespaces(names.deployment, names.route, names.gateway))
+    client = connect(guard, kubeconfig=environment.cluster.kubeconfig, context=environment.cluster.context)
+    reference = render(environment.reference.source, namespace=names.deployment)
+    with holding(environment, client, reference) as tenure:
+        yield environment, Maintained(reference, client, environment.timeouts), tenure
+
+
+def node_with_a_pod(maintained: Maintained) -> str:
+    """Of the deployment, which then has all its pods."""
+    maintained.steady()
+    ready = maintained.ready_pods()
+    maintained.wait_until_replaced((), len(ready))
+    return ready[0].node
+
+
+def main() -> None:
+    """In turn, so that a machine that gets slower slows both."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--env", default="local")
+    parser.add_argument("--times", type=int, default=5)
+    options = parser.parse_args()
+    times: dict[str, list[float]] = {"ours": [], "kubectl drain": []}
+    with opened(options.env) as (environment, maintained, tenure):
+        own, seconds = environment.namespaces.deployment, environment.timeouts.drain
+        ways: dict[str, Callable[[str], float]] = {
+            "ours": lambda node: ours(tenure, own, node, seconds),
+            "kubectl drain": lambda node: theirs(environment, node, seconds),
+        }
+        for _ in range(options.times):
+            for name, way in ways.items():
+                times[name].append(way(node_with_a_pod(maintained)))
+    sys.stdout.write("| Drain | median, s | least | most |\n|---|---|---|---|\n")
+    for name, seen in times.items():
+        sys.stdout.write(f"| {name} | {statistics.median(seen):.1f} | {min(seen):.1f} | {max(seen):.1f} |\n")
+
+
+if __name__ == "__main__":
+    main()
