@@ -8,7 +8,7 @@ VENV := $(CACHE)/venv/$(LOCK_HASH)
 PYTHON := $(VENV)/bin/python
 export GKE_LAB_CACHE := $(CACHE)
 
-.PHONY: help venv lab lab-down acceptance smoke detection check unit test-lab rbac test lock
+.PHONY: help venv lab lab-down acceptance smoke detection chaos on-the-lab check unit test-lab rbac test lock
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ smoke: venv ## the same, as production is seen: nothing but reads, by the identi
 detection: rbac ## break the deployment on the lab in every known way: each must be found, for the right reason
 	@$(PYTHON) -m pytest tests/detection
 
+chaos: venv ## attack the deployment on the lab, one fault at a time, and measure what users felt
+	@$(PYTHON) -m pytest tests/chaos
+
 check: venv ## lint, types, import contracts
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
@@ -54,10 +57,20 @@ test-lab: lab ## real clients against every part of the lab
 rbac: lab ## what each permission set may do, applied to the lab; one kubeconfig per set under .lab/rbac
 	@$(PYTHON) manifests/rbac/apply.py --kubeconfig .lab/kubeconfig --into .lab/rbac
 
-test: check unit ## everything that CI runs: the above, the lab, its tests, the lab gone without a trace
+# Three detections and three faults: all of them take more than an hour.
+DETECTED := service-selector or certificate-for-another-name or database-stopped-behind-the-portal
+ATTACKED := loss_of_a_pod or way_to_the_database or restart_of_the_database
+on-the-lab: test-lab
+	@$(PYTHON) -m pytest tests/acceptance
+	@$(PYTHON) -m pytest tests/acceptance --env=smoke
+	@$(PYTHON) -m pytest tests/detection/test_observer.py
+	@$(PYTHON) -m pytest tests/detection/test_detection.py -k "$(DETECTED)"
+	@$(PYTHON) -m pytest tests/chaos -k "$(ATTACKED)"
+
+test: check unit ## everything that CI runs: the above, the lab and its tests, acceptance, smoke, some detections and faults, the lab gone without a trace
 	@$(PYTHON) -m lab down
 	@before=$$(mktemp) && $(PYTHON) -m lab.traces > $$before && \
-	status=0; $(MAKE) --no-print-directory test-lab || status=$$?; \
+	status=0; $(MAKE) --no-print-directory on-the-lab || status=$$?; \
 	$(PYTHON) -m lab down || status=$$?; \
 	$(PYTHON) -m lab.traces --since $$before || status=$$?; \
 	rm -f $$before; exit $$status

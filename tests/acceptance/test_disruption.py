@@ -142,13 +142,15 @@ def test_enough_pods_are_ready_at_all_times_of_a_drain(drill: Drill, check: Chec
 
 
 @pytest.mark.needs("disrupt", "load")
-def test_replacements_are_ready_on_other_nodes(drill: Drill, check: Check) -> None:
+def test_replacements_are_ready_on_other_nodes(drill: Drill, maintained: Maintained, check: Check) -> None:
     """A pod whose machine goes away is back on another one, in time."""
     check.measured("node emptied", drill.seconds_to("drained"), "s")
     check.measured("all pods Ready elsewhere", drill.seconds_to("replaced"), "s")
 
-    assert drill.plan.node not in {pod.node for pod in drill.replaced}, said(
-        f"every pod on another node than {drill.plan.node}", described(drill.replaced), "kubectl get pods -o wide"
+    check.decided_by(f"node {drill.plan.node}: {drill.drain.cordoned}; {drill.plan}")
+    assert drill.replaced, said("pods after the drain", "none", maintained.look_next)
+    assert not drill.returned, said(
+        f"every pod on another node than {drill.plan.node}", described(drill.returned), "kubectl get pods -o wide"
     )
 
 

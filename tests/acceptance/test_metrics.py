@@ -66,9 +66,9 @@ def read_targets(
 
     def read() -> Targets:
         scraping = read_scraping(Field(objects.get(podmonitoring.body)))
-        if kept_up and scraping.fresh(datetime.now(UTC)):
+        if kept_up and not scraping.left_behind(datetime.now(UTC)):
             return by_status(scraping, len(read_ready()), len(ports(podmonitoring)))
-        return by_up(promql.up(), read_ready(), ports(podmonitoring))
+        return by_up(promql.up(2 * interval(podmonitoring)), read_ready(), ports(podmonitoring))
 
     return read
 

@@ -19,14 +19,14 @@ ANSWERS = 5
 """Asked for one after the other: of two replicas, one that fails is met by all but one run in thirty."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def logs(deployed: Reference) -> str:
     """The command that shows what Backstage complained of."""
     deployment = deployed.the("Deployment")
     return f"kubectl -n {deployment.namespace} logs deployment/{deployment.name} --all-pods --all-containers --tail=50"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def served(entrance: Entrance, environment: Environment, timeouts: Timeouts, logs: str) -> Entrance:
     """The entrance; where the reference was just applied, once it leads to Backstage."""
     if "apply" in environment.permissions:

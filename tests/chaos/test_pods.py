@@ -12,11 +12,12 @@ from fixtures.pods import Pod
 
 pytestmark = pytest.mark.needs("disrupt", "load")
 
-LOST_POD = 10.0
-"""Seconds. The load balancer goes on sending to a dead pod until its health check has failed often enough; requests to
-others are answered meanwhile, so that the longest outage is far shorter. A guess."""
-ALL_LOST = 120.0
-"""Seconds. Nobody is there until a new pod has started (20 to 40 s) and is attached (10 s in the lab). A guess."""
+LOST_POD = 15.0
+"""Seconds until nobody is sent to a dead pod any more, or until its container is back. Until then half of the requests
+may fail. Seen in the lab: what fails comes to 7 s for a lost pod, 4 s for a crash, 6 s out of memory; twice that."""
+ALL_LOST = 60.0
+"""Seconds. Nobody is there until a new pod has started and is attached. 24 s seen in the lab; on GKE attaching takes
+longer, up to a minute."""
 HOG = """
 const hogs = []; const { spawn } = require("child_process");
 for (let i = 0; i < 8; i++) hogs.push(spawn(process.execPath, ["--max-old-space-size=4096", "-e",
@@ -26,6 +27,12 @@ setTimeout(() => process.exit(0), 16000);
 """
 """Takes more memory than the container may have, in processes that are each smaller than Backstage: the kernel ends
 the largest. They end by themselves after 15 s."""
+
+
+def failed_for(experiment: Experiment) -> float:
+    """Seconds for which half of the requests would have failed, had those that did come one after the other."""
+    traffic = experiment.traffic
+    return max(traffic.longest_outage(), 2 * traffic.error_ratio * traffic.seconds)
 
 
 def container(pod: Pod, name: str) -> str:
@@ -71,7 +78,7 @@ def test_portal_survives_the_loss_of_a_pod(chaos: Chaos) -> None:
         experiment.inject(f"{before[0].name} killed", lambda: kill(chaos, before[0]))
         experiment.recovered_pods(before[:1], len(before))
 
-    assert experiment.traffic.longest_outage() <= LOST_POD, experiment.cost(LOST_POD)
+    assert failed_for(experiment) <= LOST_POD, experiment.cost(LOST_POD)
 
 
 def test_portal_is_back_soon_after_all_its_pods_are_lost(chaos: Chaos) -> None:
@@ -90,7 +97,7 @@ def test_portal_survives_a_crash_of_backstage(chaos: Chaos) -> None:
     with chaos.experiment("backstage process killed") as experiment:
         crash(experiment, name_of_app(chaos))
 
-    assert experiment.traffic.longest_outage() <= LOST_POD, experiment.cost(LOST_POD)
+    assert failed_for(experiment) <= LOST_POD, experiment.cost(LOST_POD)
 
 
 @pytest.mark.fault("container-killed")
@@ -99,7 +106,7 @@ def test_portal_survives_a_crash_of_its_way_to_the_database(chaos: Chaos) -> Non
     with chaos.experiment("proxy killed") as experiment:
         crash(experiment, name_of_sidecar(chaos))
 
-    assert experiment.traffic.longest_outage() <= LOST_POD, experiment.cost(LOST_POD)
+    assert failed_for(experiment) <= LOST_POD, experiment.cost(LOST_POD)
 
 
 def crash(experiment: Experiment, name: str) -> None:
@@ -144,7 +151,7 @@ def test_portal_survives_a_pod_that_runs_out_of_memory(chaos: Chaos) -> None:
         )
         ready_again(experiment, victim)
 
-    assert experiment.traffic.longest_outage() <= LOST_POD, experiment.cost(LOST_POD)
+    assert failed_for(experiment) <= LOST_POD, experiment.cost(LOST_POD)
 
 
 def run_until_killed(inside: Container) -> None:

@@ -112,7 +112,7 @@ CLOSED = {
 }
 
 
-@pytest.mark.parametrize("point", itertools.product(STEPS, ("before", "after")), ids=" ".join)
+@pytest.mark.parametrize("point", tuple(itertools.product(STEPS, ("before", "after"))), ids=" ".join)
 def test_killed_run_leaves_nothing_after_the_next(
     kubectl: Kubectl, environment: Path, strangers: str, point: tuple[str, str], left: dict[str, bool]
 ) -> None:

@@ -329,6 +329,32 @@ def test_pod_without_an_owner_stops_the_plan(cluster: FakeCluster, server: Serve
     assert cluster.changes() == []
 
 
+def test_node_that_does_not_exist_stops_the_plan(server: Server) -> None:
+    """One sentence."""
+    with pytest.raises(BlastRadiusError) as refused:
+        planned("node-9", own="portal", api=server.api(), limits=LIMITS)
+
+    assert str(refused.value) == (
+        "expected: a node of the cluster\nseen: no node node-9\nlook next: kubectl get nodes"
+    )  # fmt: skip
+
+
+def test_pod_of_the_suite_itself_stops_the_plan(
+    cluster: FakeCluster, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would measure its own end."""
+    monkeypatch.setattr("socket.gethostname", lambda: "suite")
+    cluster.pod("suite", "node-1", {})
+
+    with pytest.raises(BlastRadiusError) as refused:
+        planned("node-1", own="portal", api=server.api(), limits=LIMITS)
+
+    assert str(refused.value) == (
+        "expected: the suite to run elsewhere than on node-1\nseen: its own pod suite\n"
+        "look next: kubectl get pods -A -o wide --field-selector spec.nodeName=node-1"
+    )
+
+
 def test_too_many_pods_stop_the_plan(cluster: FakeCluster, server: Server) -> None:
     """The limit is told, and what it was held against."""
     cluster.pod("other", "node-1", {})

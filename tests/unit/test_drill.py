@@ -10,10 +10,10 @@ from typing import Any, cast
 import pytest
 
 from fixtures.abort import FREEZE, Brakes, FrozenError
-from fixtures.blast_radius import Plan, least
+from fixtures.blast_radius import BlastRadiusError, Limits, Plan, least
 from fixtures.budget import budget_of
 from fixtures.drain import Drain, Mark
-from fixtures.drill import Drill, NodeState, node_state, spent
+from fixtures.drill import Drill, Drilling, NodeState, node_state, spent
 from fixtures.holder import Holder
 from fixtures.lease import LeaseLostError, RunLease
 from fixtures.maintenance import described, replaced, stand_elsewhere
@@ -22,7 +22,7 @@ from fixtures.outages import Row
 from fixtures.pods import Pod
 from fixtures.readiness import ReadyHistory
 from fixtures.traffic import Traffic
-from tests.unit.fakecluster import LEASES, FakeCluster, served
+from tests.unit.fakecluster import LEASES, FakeCluster, Server, served
 
 
 def pod(name: str, node: str = "node-1", *, ready: bool = True, message: str = "", **metadata: object) -> Pod:
@@ -121,6 +121,39 @@ def test_node_whose_drain_disturbs_the_fewest_pods_is_taken() -> None:
     small = Plan("node-2", "portal", (pod("a"),), (), 600)
 
     assert least([Plan("node-1", "portal", (pod("b"), pod("c")), (), 600), small]) == small
+
+
+def drilling(server: Server, *pods: Pod) -> Drilling:
+    """Of a deployment in namespace portal with these Ready pods."""
+    deployment = SimpleNamespace(namespace="portal")
+    maintained = SimpleNamespace(ready_pods=lambda: pods, deployment=deployment)
+    return Drilling(cast("Any", maintained), server.api(), cast("Any", None), "portal/acceptance-backstage")
+
+
+def test_node_that_may_not_be_drained_is_passed_over() -> None:
+    """Another one with a pod of the deployment serves as well; if there is none, the reason is told."""
+    cluster = FakeCluster()
+    cluster.pod("pet", "node-1", {}, owner="")
+    with served(cluster) as server:
+        plan = drilling(server, pod("backstage-a", "node-1"), pod("backstage-b", "node-2")).plan(Limits(seconds=3))
+        with pytest.raises(BlastRadiusError, match="seen: portal/pet without an owner"):
+            drilling(server, pod("backstage-a", "node-1")).plan(Limits(seconds=3))
+
+    assert plan.node == "node-2"
+
+
+def test_pods_may_stay_on_a_node_that_could_not_be_closed() -> None:
+    """On Autopilot; elsewhere one that comes back breaks the promise."""
+    plan = Plan("node-1", "portal", (), (), 600)
+    state = NodeState(unschedulable=False, taints=(), annotations=())
+    pods = (pod("a", "node-1"), pod("b", "node-2"))
+
+    def returned(cordoned: str) -> tuple[Pod, ...]:
+        drain = Drain(plan, cordoned)
+        return Drill(plan, drain, traffic(), ReadyHistory(), budget_of(Field({})), state, state, pods).returned
+
+    assert returned("cordoned") == pods[:1]
+    assert returned("forbidden") == ()
 
 
 def test_state_of_a_node_is_what_a_drain_changes() -> None:

@@ -58,6 +58,20 @@ def test_again():
     raise NoVerdictError(said("a cluster", "none", "kubectl"))
 '''
 
+ATTACKS = '''
+import pytest
+
+pytestmark = pytest.mark.needs("disrupt")
+
+@pytest.mark.fault("flood")
+def test_flood():
+    """Users survive a flood."""
+
+@pytest.mark.fault("fire")
+def test_fire():
+    """Users survive a fire."""
+'''
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -170,3 +184,41 @@ def test_unknown_environment_is_a_usage_error(tmp_path: Path) -> None:
 
     assert ended.code == 4
     assert "expected: an environment of local, prod, smoke, staging, or a path; seen: stagin" in ended.output
+
+
+def attacked(project: Path, *arguments: str) -> Ended:
+    """A run in a project that has chaos as well."""
+    chaos = project / "tests" / "chaos"
+    chaos.mkdir(parents=True)
+    (chaos / "test_pods.py").write_text(ATTACKS)
+    return run(project, *arguments)
+
+
+def test_chaos_is_refused_where_nothing_may_be_disturbed(tmp_path: Path) -> None:
+    """Asking for it there is a mistake: nothing runs."""
+    ended = attacked(tmp_path, "tests/chaos", "--only=observe")
+
+    assert ended.code == 4
+    assert (
+        "expected: an environment that allows disrupt, for tests/chaos; seen: mine, which allows observe; "
+        "look next: `permissions` of its file"
+    ) in ended.output
+
+
+def test_chaos_is_foretold_and_runs_only_where_it_is_named(tmp_path: Path) -> None:
+    """What is about to happen stands before it; a fault that the environment cannot do is listed as not permitted."""
+    environment = tmp_path / "attack.toml"
+    environment.write_text(f'extends = "{ROOT}/environments/local.toml"\n[faults]\ninject = {{flood = ["true"]}}\n')
+
+    ended = attacked(tmp_path, f"--env={environment}", "tests/chaos")
+    accident = run(tmp_path / "other", f"--env={environment}", "tests/acceptance", "-k", "certificate")
+
+    assert (
+        "attack is about to be disturbed: 1 faults, one at a time, each undone; about 1 min\n  test_flood"
+        in ended.output
+    )
+    assert [(check["check"], check["outcome"], check["reason"]) for check in ended.verdict["checks"]] == [
+        ("test_fire", "not permitted", "the environment has no command for fault fire"),
+        ("test_flood", "kept", ""),
+    ]
+    assert "about to be disturbed" not in accident.output

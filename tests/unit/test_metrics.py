@@ -51,8 +51,8 @@ def test_podmonitoring_of_the_lab_is_configured_and_scrapes() -> None:
     assert (
         str(scraping) == "ConfigurationCreateSuccess=True; PodMonitoring/backstage/backstage/metrics: 2 of 2 targets up"
     )
-    assert scraping.fresh(UPDATED + timedelta(seconds=90))
-    assert not scraping.fresh(UPDATED + timedelta(seconds=91))
+    assert not scraping.left_behind(UPDATED + timedelta(seconds=90))
+    assert scraping.left_behind(UPDATED + timedelta(seconds=91))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,6 @@ def test_absent_podmonitoring_is_not_configured() -> None:
 
     assert not scraping.configured
     assert str(scraping) == "no status"
-    assert not scraping.fresh(UPDATED)
 
 
 def test_failed_wait_for_targets_names_what_fails() -> None:
@@ -115,11 +114,16 @@ def test_all_targets_are_up_when_they_are_as_many_as_ready_pods() -> None:
     assert str(by_status(partly, 2, 1)).endswith("2 of 2 targets up, 0.5 of the collectors asked")
 
 
-def test_quoted_port_scrapes_nothing() -> None:
-    """Managed Prometheus leaves out what is 0."""
-    nothing = read_scraping(scraping_with(f"{ENDPOINT}/activeTargets", ABSENT))
+@pytest.mark.parametrize(
+    ("pointer", "value", "more"),
+    [(f"{ENDPOINT}/activeTargets", ABSENT, ""), ("/status/endpointStatuses", [], "; 0 endpoints scraped of 1")],
+)
+def test_quoted_port_scrapes_nothing(pointer: str, value: object, more: str) -> None:
+    """Managed Prometheus leaves out what is 0: the number, or the whole endpoint, which is not left behind."""
+    nothing = read_scraping(scraping_with(pointer, value))
 
-    assert str(by_status(nothing, 2, 1)) == "0 of 2 Ready pods scraped, by the status of the PodMonitoring"
+    assert str(by_status(nothing, 2, 1)) == f"0 of 2 Ready pods scraped, by the status of the PodMonitoring{more}"
+    assert nothing.left_behind(UPDATED + timedelta(hours=1)) is not (value == [])
 
 
 def test_up_decides_where_the_status_does_not() -> None:
@@ -193,12 +197,12 @@ def test_samples_are_asked_for_by_window_and_instance() -> None:
     monitoring = Monitoring(vector(a="2", b="1"))
     promql = monitoring.promql()
 
-    assert promql.fresh("m", 20) == promql.changes("m", 40) == promql.up() == {"a:metrics": 2, "b:metrics": 1}
+    assert promql.fresh("m", 20) == promql.changes("m", 40) == promql.up(20) == {"a:metrics": 2, "b:metrics": 1}
     labels = 'location="us-east4",cluster="lab",namespace="backstage",job="backstage"'
     assert monitoring.queries == [
         f'sum by (instance) (count_over_time({{__name__="m",{labels}}}[20s]))',
         f'sum by (instance) (changes({{__name__="m",{labels}}}[40s]))',
-        f'min by (instance) ({{__name__="up",{labels}}})',
+        f'min by (instance) (last_over_time({{__name__="up",{labels}}}[20s]))',
     ]
 
 
@@ -213,7 +217,7 @@ def test_samples_are_asked_for_by_window_and_instance() -> None:
 def test_answer_that_is_no_vector_leaves_no_verdict(answer: dict[str, object], seen: str) -> None:
     """The pods cannot be blamed for it."""
     with pytest.raises(NoVerdictError) as failed:
-        Monitoring(answer).promql().up()
+        Monitoring(answer).promql().up(20)
     first, second, third = str(failed.value).splitlines()
     assert first.startswith("expected: a vector as the answer to min by (instance)")
     assert (second, third) == (f"seen: {seen}", "look next: Metrics Explorer, PromQL")

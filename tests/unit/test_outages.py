@@ -155,6 +155,14 @@ def test_summary_of_failed_requests() -> None:
     )
 
 
+def test_summary_without_a_good_answer() -> None:
+    """There is no latency to tell."""
+    assert summary(sent("rr")) == (
+        "2 requests, 2 failed (at most 100.00 % with 95 % confidence: reset 2); "
+        "longest outage at least 0.50 s (new: reset 2) from 08:00:00.000000 UTC; no good answer"
+    )
+
+
 def test_summary_of_nothing() -> None:
     """No figure is made up."""
     assert summary([]) == "no requests"

@@ -150,6 +150,15 @@ def test_query_again_takes_no_answer_for_an_answer() -> None:
     assert not conclusive(answer)
 
 
+@pytest.mark.parametrize(("status", "expected"), [(500, True), (403, True), (404, False), (503, False)])
+def test_sign_in_that_backstage_refuses_ends_the_wait(status: int, *, expected: bool) -> None:
+    """Without its database nobody is signed in, and waiting does not help; a route that is not there yet may come."""
+    answer = portal.ask_catalog_again(Answering(lambda _: httpx.Response(status), auth="guest"))
+
+    assert str(answer) == f"{status} from guest sign-in"
+    assert conclusive(answer) is expected
+
+
 def test_refused_token_of_the_suite_is_no_broken_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     """A token that has expired says nothing of the portal."""
     monkeypatch.setenv("PORTAL_TOKEN", "out-of-date")

@@ -26,7 +26,7 @@ from fixtures.restore import Hands, restore
 from tests.unit.apiserver import Answer, Request
 from tests.unit.fakecluster import BACKSTAGE, LEASES, PODS, FakeCluster, Server, served, status
 
-STORMS = int(os.environ.get("STORMS", "4"))
+STORMS = int(os.environ.get("STORMS", "2"))
 WEATHER = (
     *[status(429, "TooManyRequests", "slow down")] * 3,
     *[status(500, "InternalError"), status(503, "Unavailable"), status(504, "Timeout")],
