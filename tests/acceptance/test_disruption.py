@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.abort import Brakes
-from fixtures.blast_radius import Limits
+from fixtures.blast_radius import Limits, Plan
 from fixtures.budget import budgets_of, coverage
 from fixtures.check import Check
 from fixtures.cluster import GuardedClient
@@ -17,7 +17,7 @@ from fixtures.drill import Drill, Drilling, spent
 from fixtures.entrance import Entrance
 from fixtures.environment import Environment
 from fixtures.eviction import decided
-from fixtures.leasing import Tenure
+from fixtures.leasing import Tenure, say
 from fixtures.maintenance import Maintained, described
 from fixtures.objects import Objects
 from fixtures.outcomes import said
@@ -73,7 +73,8 @@ def taken(maintained: Maintained, tenure: Tenure, brakes: Brakes) -> Iterator[tu
     allowed = maintained.steady().allowed
     ready = maintained.ready_pods()
     brakes()
-    answers = [decided(pod, tenure.api) for pod in ready[:allowed]]
+    # Never the last one, should the budget allow that.
+    answers = [decided(pod, tenure.api) for pod in ready[: min(allowed, len(ready) - 1)]]
     taken = tuple(answer.pod for answer in answers if answer.decision == "evicted")
     yield taken
     maintained.wait_until_replaced(taken, len(ready))
@@ -111,19 +112,31 @@ def traffic(entrance: Entrance, timeouts: Timeouts, folder: Path) -> AbstractCon
 
 
 @pytest.fixture(scope="module")
+def drilling(maintained: Maintained, tenure: Tenure) -> Drilling:
+    """How a drill is done here."""
+    return Drilling(maintained, tenure.api, tenure.journal, str(tenure.lease))
+
+
+@pytest.fixture(scope="module")
+def plan(pytestconfig: pytest.Config, maintained: Maintained, drilling: Drilling) -> Plan:
+    """The blast radius, stated before anything happens; a budget that could never allow a drain ends it here."""
+    maintained.steady()
+    plan = drilling.plan(Limits(seconds=maintained.timeouts.drain))
+    say(pytestconfig, f"about to drain {plan}")
+    return plan
+
+
+@pytest.fixture(scope="module")
 def drill(
-    maintained: Maintained,
+    drilling: Drilling,
+    plan: Plan,
     environment: Environment,
-    tenure: Tenure,
     brakes: Brakes,
     traffic: AbstractContextManager[Traffic],
 ) -> Drill:
     """A node under a Backstage pod, drained while users are served."""
-    budget = maintained.steady()
-    drilling = Drilling(maintained, tenure.api, tenure.journal, str(tenure.lease))
-    plan = drilling.plan(Limits(seconds=maintained.timeouts.drain))
     allowed = environment.slo.error_ratio * RATE * plan.seconds
-    return drilling(plan, budget, traffic, lambda users: brakes.with_budget(lambda: spent(users, allowed)))
+    return drilling(plan, traffic, lambda users: brakes.with_budget(lambda: spent(users, allowed)))
 
 
 @pytest.mark.needs("disrupt", "load")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
+import httpx
 import pytest
 
 from fixtures.autoscaling import autoscaler_of, bounds_of, complaint
 from fixtures.manifest import Field, Manifest
 from fixtures.outcomes import NoVerdictError
 from fixtures.pods import Pod
-from fixtures.pressure import AIM, corrected, cpu_of, first_rate, scripts_in, target_cores, usage
+from fixtures.pressure import AIM, corrected, cpu_of, first_rate, heaviest, scripts_in, target_cores, usage
 from fixtures.waiting import DeadlinePassedError, wait_for
 from tests.unit.patched import ABSENT, RECORDED, patched
 
@@ -139,7 +141,7 @@ def test_complaint_is_the_last_warning_about_the_hpa() -> None:
 
 
 def test_usage_is_what_the_pods_used_against_the_target() -> None:
-    """17.9m and 21.6m of two pods, of which each may use 60 % of 220m; the window is from the first beginning to the last end."""
+    """17.9m and 21.6m of two pods, of which each may use 60 % of 220m; from the first beginning to the last end."""
     seen = usage(METRICS, PODS, Manifest(HPA))
 
     assert seen is not None
@@ -177,9 +179,9 @@ def test_hpa_that_does_not_go_by_cpu_cannot_be_loaded() -> None:
     )
 
 
-def test_first_rate_is_what_would_do_if_a_request_cost_the_time_that_it_takes() -> None:
+def test_first_rate_is_that_of_requests_that_keep_two_cores_busy() -> None:
     """Within what one process can make."""
-    assert first_rate(0.05, 0.264, 0.15) == pytest.approx((AIM - 0.15) * 0.264 / 0.05)
+    assert first_rate(0.05, 0.264, 0.15) == pytest.approx((AIM - 0.15) * 0.264 / 0.1)
     assert first_rate(0.0001, 0.264, 0.15) == 200
 
 
@@ -199,3 +201,66 @@ def test_scripts_are_found_in_pages_and_in_scripts() -> None:
 
     assert scripts_in(page, "/") == ["/static/main.R6.js"]
     assert scripts_in(script, "/static/main.R6.js") == ["/static/chunk.VO.js", "/other.js"]
+
+
+def portal(packed: str) -> httpx.MockTransport:
+    """A portal whose page names one script, and that another; of the latter the answer says how it is packed."""
+    texts = {
+        "/": '<script src="/static/main.js"></script>',
+        "/static/main.js": 'import"./big.js";import"./gone.js"',
+        "/static/big.js": "x" * 1000,
+    }
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        if request.method == "HEAD":
+            kind = "application/javascript" if path in texts else "text/html"
+            size = str(len(texts.get(path, "x" * 5000)))
+            return httpx.Response(200, headers={"Content-Type": kind, "Content-Length": size})
+        body = texts.get(path, "").encode()
+        if path == "/static/big.js" and packed == request.headers["Accept-Encoding"] == "gzip":
+            return httpx.Response(200, content=gzip.compress(body), headers={"Content-Encoding": "gzip"})
+        return httpx.Response(200, content=body)
+
+    return httpx.MockTransport(answer)
+
+
+class Entrance:
+    """A way to that portal."""
+
+    def __init__(self, transport: httpx.BaseTransport) -> None:
+        self._transport = transport
+
+    def client(self, headers: dict[str, str]) -> httpx.Client:
+        """As that of a user."""
+        return httpx.Client(base_url=self.url(), transport=self._transport, headers=headers)
+
+    def url(self) -> str:
+        """The portal."""
+        return "https://portal.test"
+
+
+@pytest.mark.parametrize(
+    ("packed", "path"), [("gzip", "/static/big.js"), ("as it is", "/api/catalog/entities/by-query?limit=20")]
+)
+def test_heaviest_request_is_for_the_largest_script_that_must_be_compressed(packed: str, path: str) -> None:
+    """Where nothing is compressed, a query of the catalog; the page that stands for what is not there is no script."""
+    page, seconds = heaviest(Entrance(portal(packed)))  # type: ignore[arg-type] # all that is used of one
+
+    assert page.path == path
+    assert 0 < seconds < 1
+
+
+def test_portal_that_does_not_answer_leaves_no_verdict_about_scaling() -> None:
+    """Whether it answers is another promise's matter."""
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("connection refused", request=request)
+
+    with pytest.raises(NoVerdictError) as failed:
+        heaviest(Entrance(httpx.MockTransport(refuse)))  # type: ignore[arg-type] # all that is used of one
+    assert str(failed.value) == (
+        "expected: the scripts of the portal's page\n"
+        "seen: ConnectError: connection refused\n"
+        "look next: curl -v https://portal.test"
+    )

@@ -110,9 +110,9 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def come_and_go(deployment: Deployment, load: Sent, timeouts: Timeouts, scaled: Scaled = SCALED) -> Visit:
-    """What was seen of it; the request takes 66 ms, of 264 millicores that both pods may use."""
+    """What was seen of it; the request takes 33 ms, of 264 millicores that both pods may use."""
     visitors = Crowd(deployment, load, scaled, timeouts, 2)
-    visitors.come(0.066)
+    visitors.come(0.033)
     visitors.go()
     return visitors.visit()
 

@@ -101,12 +101,14 @@ def test_traffic_dies_with_whoever_started_it(serve: Callable[[web.Application],
 
 
 def test_traffic_ends_by_itself_after_its_longest_time(serve: Callable[[web.Application], str], tmp_path: Path) -> None:
-    """Then what it was to measure has no verdict."""
+    """Then what it was to measure has no verdict; until then nothing was sent before it was due."""
     plan = replace(PLAN, url=serve(Portal().app), rate=200.0, longest=0.4)
 
     with pytest.raises(NoVerdictError) as ended, sent(plan, tmp_path / "traffic", steady=5, again=5) as traffic:
         traffic.wait_until_lasted(30)
 
+    late = [json.loads(line)["late"] for line in (tmp_path / "traffic" / REQUESTS).read_text().splitlines()]
+    assert min(late) >= 0
     priority = (tmp_path / "traffic" / LOG).read_text().strip()
     assert str(ended.value) == (
         "expected: a process that sends requests\n"
@@ -230,6 +232,20 @@ def test_too_few_requests_have_no_verdict(record: Callable[[list[Row]], Traffic]
         "expected: at least 100 requests to judge by\n"
         "seen: 90; priority raised to niceness -10\n"
         f"look next: load and network of this machine; {tmp_path}"
+    )
+
+
+def test_traffic_that_does_not_come_has_no_verdict(record: Callable[[list[Row]], Traffic], tmp_path: Path) -> None:
+    """A portal that hangs has rows, too; without rows it is the prober."""
+    record(rows(1.0))
+    traffic = Traffic(replace(PLAN, request_limit=0.0), tmp_path, lambda: None)
+    traffic.begin(within=0)
+
+    with pytest.raises(NoVerdictError) as waited:
+        traffic.wait_until_lasted(0.05)
+
+    assert str(waited.value) == (
+        f"expected: traffic for 0.05 s within 0.05 s\nseen: no requests\nlook next: {tmp_path}/sender.log"
     )
 
 

@@ -118,8 +118,13 @@ def test_expired_stream_is_made_up_for_by_a_list() -> None:
 
 def test_stream_that_breaks_goes_on_where_it_was() -> None:
     """A connection that is lost, or an error that is not said to be an expiry, loses nothing."""
-    broken = [event("MODIFIED", pod("a", "2")), OSError("reset"), event("ERROR", {"code": 500, "message": "again"}), ""]
-    server = Server([listed("1", pod("a", "1"))], broken)
+    lost: list[str | Exception] = [
+        event("MODIFIED", pod("a", "2")),
+        OSError("reset"),
+        event("ERROR", {"code": 500, "message": "again"}),
+        "",
+    ]
+    server = Server([listed("1", pod("a", "1"))], lost)
 
     assert followed(server) == [("ADDED", "a", "1"), ("MODIFIED", "a", "2")]
     assert server.asked == ["1", "2", "2", "2"]
