@@ -1,0 +1,36 @@
+"""The faults of `tests/detection` as data: complete, about checks that there are, and in the documentation."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from tests.detection.fault import ROOT, Fault, faults
+
+ALL = list(faults())
+PAGE = (ROOT / "docs" / "detection.md").read_text()
+
+
+def test_names_are_unique() -> None:
+    """A fault is run by its name."""
+    assert len({fault.name for fault in ALL}) == len(ALL) >= 15
+
+
+@pytest.mark.parametrize("fault", ALL, ids=lambda fault: fault.name)
+def test_check_exists(fault: Fault) -> None:
+    """A renamed check takes its faults with it."""
+    file, _, name = fault.check.partition("::")
+    module = ast.parse((ROOT / "tests" / "acceptance" / file).read_text())
+
+    assert name in {each.name for each in module.body if isinstance(each, ast.FunctionDef)}
+    assert fault.inject
+    assert fault.reason
+
+
+def test_every_fault_is_documented() -> None:
+    """The page lists exactly these."""
+    rows = [line.split("|") for line in PAGE.splitlines() if line.startswith("| `")]
+
+    assert [row[1].strip().strip("`") for row in rows] == [fault.name for fault in ALL]
+    assert [row[2].strip() for row in rows] == [fault.what for fault in ALL]
