@@ -9,7 +9,6 @@ from fixtures.environment import Environment
 from fixtures.google import GoogleApis
 from fixtures.objects import Objects
 from fixtures.outcomes import NoVerdictError
-from fixtures.pods import Pod
 from fixtures.samples import PromQl
 from fixtures.secrets import Versions, mounted_classes, outdated, statuses, versions_of
 
@@ -17,10 +16,6 @@ pytestmark = pytest.mark.needs("disrupt", "load")
 
 GATEWAY_RESTART = 10.0
 """Seconds that the data plane's restart may cost; Google's own never restarts as a whole. A guess."""
-NOT_READY_FOR = 40
-"""Seconds that a new pod is watched not to become Ready; with all in order it takes about 20."""
-GRACE = 120.0
-"""Seconds for a deleted pod to be gone and its replacement there."""
 
 FRESH = 60.0
 """Seconds that a sample may be old."""
@@ -36,25 +31,12 @@ FRESH = 60.0
 def test_running_pods_survive_what_only_a_start_needs(chaos: Chaos, fault: str, target: str) -> None:
     """Without identities or secrets no new pod starts, and users are served by those that run."""
     with chaos.experiment(f"{fault} down") as experiment:
-        before = experiment.ready_pods()
+        enough = len(experiment.ready_pods())
         with experiment.fault(fault, target):
-            experiment.inject(f"{before[0].name} deleted", lambda: delete(chaos, before[0]))
-            experiment.proved(
-                f"the replacement of {before[0].name} not to become Ready for {NOT_READY_FOR} s",
-                lambda: [pod for pod in experiment.pods() if pod.uid not in {each.uid for each in before}],
-                until=lambda new: bool(new) and not any(pod.ready for pod in new),
-                in_a_row=2 * NOT_READY_FOR,
-                within=GRACE + NOT_READY_FOR,
-                look_next=experiment.look_at_pods,
-            )
-        experiment.recovered_pods(before[:1], len(before))
+            gone = experiment.proved_that_no_pod_starts()
+        experiment.recovered_pods(gone, enough)
 
     assert experiment.traffic.error_ratio == 0, experiment.cost(0)
-
-
-def delete(chaos: Chaos, pod: Pod) -> None:
-    """As a rollout ends it: with its grace."""
-    chaos.api.send("DELETE", f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}")
 
 
 @pytest.mark.fault("secret-rotated")
