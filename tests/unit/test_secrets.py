@@ -55,7 +55,7 @@ def test_class_asks_for_secrets_as_files() -> None:
 
     assert len(found) == 6
     assert found[0] == GITHUB
-    assert found[0].secret == "backstage-github-token"
+    assert found[0].secret == "backstage-github-token"  # noqa: S105 - a name
     assert str(found[0]) == "backstage-github-token versions/latest"
 
 
