@@ -17,6 +17,8 @@ pytestmark = pytest.mark.needs("disrupt", "load")
 GATEWAY_RESTART = 10.0
 """Seconds that the data plane's restart may cost; Google's own never restarts as a whole. A guess."""
 
+GAP = 20
+"""Seconds without metrics: two scrape intervals in the lab."""
 FRESH = 60.0
 """Seconds that a sample may be old."""
 
@@ -89,7 +91,12 @@ def test_users_feel_nothing_of_the_metrics_pipeline(chaos: Chaos, environment: E
     with chaos.experiment("metrics pipeline down") as experiment:
         with experiment.fault("prometheus-down"):
             experiment.proved(
-                f"no answer for {metric}", answer, until=lambda seen: not seen.isdigit(), within=60, look_next="PromQL"
+                f"no answer for {metric} for {GAP} s",
+                answer,
+                until=lambda seen: not seen.isdigit(),
+                in_a_row=2 * GAP,
+                within=60,
+                look_next="docs/runbook.md#metrics",
             )
         experiment.recovered(
             f"fresh samples of {metric}",

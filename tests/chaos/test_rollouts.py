@@ -18,6 +18,8 @@ pytestmark = pytest.mark.needs("disrupt", "load", "apply")
 
 STUCK_AFTER = 20
 """Seconds for the bad rollout, instead of the reference's progress deadline: the controller's doing is the same."""
+WITHOUT_METRICS = 35
+"""Seconds: the autoscaler looks every 15, so twice at least."""
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 
 
@@ -84,7 +86,12 @@ def test_deployment_keeps_its_size_without_metrics(chaos: Chaos, environment: En
         before = autoscaler_of(Field(objects.get(hpa.body))).desired
         with experiment.fault("metrics-server-down"):
             experiment.proved(
-                f"{hpa} to have no figures", active, until=lambda now: now == "False", within=180, look_next=look_next
+                f"{hpa} to have no figures for {WITHOUT_METRICS} s",
+                active,
+                until=lambda now: now == "False",
+                in_a_row=2 * WITHOUT_METRICS,
+                within=180,
+                look_next=look_next,
             )
             meanwhile = autoscaler_of(Field(objects.get(hpa.body))).desired
         experiment.recovered(
