@@ -195,7 +195,7 @@ def test_disturbance_is_given_up_for_three_reasons() -> None:
 
     assert str(failed.value) == (
         "expected: users to be served while a node is drained\n"
-        "seen: 9 requests failed, 8 may in all; given up\nlook next: drain.json of the results"
+        "seen: 9 requests failed, 8 may in all; given up\nlook next: the requests, in folder drain of the results"
     )
     assert str(frozen.value) == (
         "expected: a deployment that may be disturbed\nseen: backstage-acceptance/freeze: release\n"
