@@ -150,11 +150,12 @@ def test_failure_is_three_lines_and_a_page(ended: Ended) -> None:
 
 def test_verdict_is_told_at_the_end(ended: Ended) -> None:
     """The word, the promises, the reasons, the report."""
-    told = ended.output.split("verdict ===")[1].splitlines()[1:5]
+    told = ended.output.split("verdict ===")[1].splitlines()[1:6]
 
     assert told == [
         "mine: rejected",
         "  broken:         https",
+        "  ? not observable here: https: Users find the address.",
         "  - https: expected: a redirect | seen: 200 | look next: curl",
         "report: out/report.html",
     ]
