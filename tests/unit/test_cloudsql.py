@@ -510,6 +510,8 @@ def server_called(name: str, directory: Path) -> Iterator[subprocess.Popen[bytes
     program.parent.mkdir()
     data.mkdir(parents=True)
     shutil.copy(shutil.which("sleep") or "", program)
+    # Whoever runs these tests in the background may have had SIGINT ignored, and what ignores it is inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen([program, "60"]) as process:
         # The kernel tells a new process' name a moment after it has told its parent that it runs.
         comm = Path(f"/proc/{process.pid}/comm")
