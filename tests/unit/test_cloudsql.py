@@ -144,12 +144,15 @@ def error_of(answer: requests.Response) -> tuple[int, str]:
 
 def finished(call: Call, operation: dict[str, Any]) -> dict[str, Any]:
     """The operation once it is DONE."""
-    deadline = time.monotonic() + 5
-    while operation["status"] != "DONE":
-        assert time.monotonic() < deadline, operation
-        time.sleep(0.01)
-        operation = call("GET", f"{PROJECT}/operations/{operation['name']}").json()
-    return operation
+    path = f"{PROJECT}/operations/{operation['name']}"
+    return wait_for(
+        "the operation to be DONE",
+        lambda: dict(call("GET", path).json()),
+        until=lambda seen: seen["status"] == "DONE",
+        within=5,
+        every=0.01,
+        look_next=path,
+    )
 
 
 @contextlib.contextmanager
