@@ -196,38 +196,28 @@ def test_connection_that_nobody_takes_is_a_timeout() -> None:
     assert (row.outcome, row.detail, list(row.phases)) == ("connect timeout", "out of time", ["name", "connect"])
 
 
-def test_name_that_does_not_resolve_is_a_failure_of_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+async def unknown(_host: str, _port: int) -> str:
+    """A resolver that does not know the name."""
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
+async def silent(_host: str, _port: int) -> str:
+    """A resolver that does not answer."""
+    return str(await asyncio.Event().wait())
+
+
+@pytest.mark.parametrize(
+    ("resolver", "detail"), [(unknown, "gaierror: Name or service not known"), (silent, "out of time")]
+)
+def test_name_without_an_address_is_a_failure_of_the_name(
+    monkeypatch: pytest.MonkeyPatch, resolver: object, detail: str
+) -> None:
     """The resolver's own words are kept."""
-
-    async def unknown(_host: str, _port: int) -> str:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(traffic_request, "_first_address", unknown)
-
-    row = row_from(answering(PAGE), host="backstage.test")
-
-    assert (row.outcome, row.detail, list(row.phases)) == ("name", "gaierror: Name or service not known", ["name"])
-    assert row.address == ""
-
-
-def test_name_that_is_not_answered_in_time_is_a_failure_of_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A resolver that is silent."""
-
-    async def silent(_host: str, _port: int) -> str:
-        return str(await asyncio.Event().wait())
-
-    monkeypatch.setattr(traffic_request, "_first_address", silent)
+    monkeypatch.setattr(traffic_request, "_first_address", resolver)
 
     row = row_from(answering(PAGE), HASTY, host="backstage.test")
 
-    assert (row.outcome, list(row.phases)) == ("name", ["name"])
-
-
-def test_pinned_address_is_taken_for_the_hostname() -> None:
-    """No resolver is asked."""
-    row = row_from(answering(PAGE), replace(PLAN, address="127.0.0.1"), host="backstage.test")
-
-    assert (row.outcome, row.address) == ("good", "127.0.0.1")
+    assert (row.outcome, row.detail, list(row.phases), row.address) == ("name", detail, ["name"], "")
 
 
 def test_server_that_does_not_speak_tls_is_a_failure_of_tls() -> None:
@@ -283,13 +273,13 @@ def certificate_for(name: str, folder: Path) -> tuple[ssl.SSLContext, str]:
     ],
 )
 def test_certificate_must_be_for_the_hostname(tmp_path: Path, name: str, outcome: str, detail: str) -> None:
-    """Whatever address the connection is made to."""
+    """Whatever address the connection is pinned to; no resolver is asked for it."""
     context, trusted = certificate_for(name, tmp_path)
     plan = replace(PLAN, address="127.0.0.1", ca_file=trusted)
 
     [row] = rows_from(answering(PAGE), plan, scheme="https", host="backstage.test", certificate=context)
 
-    assert (row.outcome, row.detail) == (outcome, detail)
+    assert (row.outcome, row.detail, row.address) == (outcome, detail, "127.0.0.1")
     assert list(row.phases)[:3] == ["name", "connect", "tls"]
 
 
