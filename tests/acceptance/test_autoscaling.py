@@ -29,7 +29,6 @@ from fixtures.waiting import wait_for
 
 ENOUGH = 20
 """Requests of users without which nothing is said of them."""
-REQUESTS = "load-*/requests.jsonl beside the report, and what happened to the pods at that time"
 OFFERED = 0.9
 """Share of the crowd's requests that must have been sent for it to have been one."""
 
@@ -152,7 +151,7 @@ def test_number_of_pods_stays_within_its_bounds_under_load(visit: Visit, scaled:
 
 @pytest.mark.needs("load")
 @pytest.mark.at_end
-def test_users_are_served_while_it_scales(visit: Visit, environment: Environment, check: Check) -> None:
+def test_users_are_served_while_it_scales(visit: Visit, environment: Environment, scaled: Scaled, check: Check) -> None:
     """Whoever uses the portal while the crowd is there notices nothing of it."""
     everybody, users, slo = visit.all_meanwhile, visit.users_meanwhile, environment.slo
     check.measured("requests", everybody.count, "")
@@ -160,9 +159,11 @@ def test_users_are_served_while_it_scales(visit: Visit, environment: Environment
     check.measured("95 of 100 users' requests within", users.latency, "s")
 
     assert max(everybody.error_ratio, users.error_ratio) <= slo.error_ratio, said(
-        f"at most {slo.error_ratio:.2%} of requests to fail", f"all: {everybody}; users: {users}", REQUESTS
+        f"at most {slo.error_ratio:.2%} of requests to fail", f"all: {everybody}; users: {users}", scaled.look_next
     )
-    assert users.latency <= slo.latency, said(f"95 of 100 requests of users within {slo.latency:g} s", users, REQUESTS)
+    assert users.latency <= slo.latency, said(
+        f"95 of 100 requests of users within {slo.latency:g} s", users, scaled.look_next
+    )
 
 
 @pytest.mark.needs("load")
@@ -179,5 +180,5 @@ def test_fewer_pods_serve_when_people_have_gone(visit: Visit, scaled: Scaled, ch
         check.measured("pods gone", visit.shrunk, "s")
 
     assert not visit.late_in, visit.late_in
-    assert users.count, said("requests of users", users, REQUESTS)
-    assert not users.failed, said("no request to fail while pods leave", users, REQUESTS)
+    assert users.count, said("requests of users", users, scaled.look_next)
+    assert not users.failed, said("no request to fail while pods leave", users, scaled.look_next)
