@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kubernetes.client import Configuration
 from typing_extensions import override
@@ -77,12 +77,11 @@ class Server(ThreadingHTTPServer):
         return True
 
 
-class Handler(BaseHTTPRequestHandler):
-    """One connection."""
+class Connection(BaseHTTPRequestHandler):
+    """One connection of a client; whoever inherits it answers."""
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # head and body in one packet: the client would be slow to acknowledge the first of two
-    server: Server
 
     @override
     def handle_one_request(self) -> None:
@@ -91,10 +90,32 @@ class Handler(BaseHTTPRequestHandler):
         except ConnectionError:
             self.close_connection = True
 
-    def answer(self) -> None:
-        """Remember the request, answer by the script."""
+    def received(self) -> Request:
+        """What was asked."""
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        request = Request(self.command, self.path, dict(self.headers), json.loads(body or b"{}"))
+        return Request(self.command, self.path, dict(self.headers), json.loads(body or b"{}"))
+
+    def answer(self) -> None:
+        """Answer one request."""
+        raise NotImplementedError
+
+    def _any(self) -> None:
+        self.answer()
+
+    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _any  # noqa: N815 - the names of http.server
+
+    @override
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+class Handler(Connection):
+    """Remembers the request, answers by the script."""
+
+    server: Server
+
+    @override
+    def answer(self) -> None:
+        request = self.received()
         self.server.requests.append(request)
         answer = self.server.script(request)
         self.send_response(answer.status)
@@ -103,16 +124,13 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer.body.encode())
 
-    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = answer  # noqa: N815 - the names of http.server
 
-    @override
-    def log_message(self, format: str, *args: object) -> None: ...
+Running = TypeVar("Running", bound=ThreadingHTTPServer)
 
 
 @contextlib.contextmanager
-def serving(script: Callable[[Request], Answer] = lambda _: as_json({})) -> Iterator[Server]:
+def running(server: Running) -> Iterator[Running]:
     """A server until the end."""
-    server = Server(script)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -121,3 +139,10 @@ def serving(script: Callable[[Request], Answer] = lambda _: as_json({})) -> Iter
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def serving(
+    script: Callable[[Request], Answer] = lambda _: as_json({}),
+) -> contextlib.AbstractContextManager[Server]:
+    """A server that answers by a script, until the end."""
+    return running(Server(script))

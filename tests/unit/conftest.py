@@ -12,6 +12,8 @@ import pytest
 from aiohttp import web
 
 from lab import layout
+from tests.unit.fakecluster import FakeCluster
+from tests.unit.fakeserver import Server, served
 
 
 @contextlib.contextmanager
@@ -46,3 +48,16 @@ def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory.mkdir()
     monkeypatch.setattr(layout, "FAULTS_DIR", directory)
     return directory
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    """Two Backstage pods on two of three nodes, one disruption allowed."""
+    return FakeCluster()
+
+
+@pytest.fixture
+def server(cluster: FakeCluster) -> Iterator[Server]:
+    """The cluster's API."""
+    with served(cluster) as server:
+        yield server

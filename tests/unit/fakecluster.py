@@ -5,30 +5,17 @@ Close to the API server where it matters: compare-and-swap, watches, the evictio
 
 from __future__ import annotations
 
-import contextlib
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from kubernetes.client import Configuration
-from typing_extensions import override
-
-from fixtures.access import Namespaces
-from fixtures.api import Api, Patience
-from fixtures.cluster import GuardedClient
-from fixtures.permissions import PERMISSIONS, Guard
 from tests.unit.apiserver import Answer, Json, Request, as_json
 
-NAMESPACES = Namespaces(deployment="portal", route="portal", gateway="mcp")
 PODS = "/api/v1/namespaces/portal/pods"
 BUDGETS = "/apis/policy/v1/namespaces/portal/poddisruptionbudgets"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/portal/leases"
 BACKSTAGE = {"app": "backstage"}
-QUICK = Patience(within=5, every=0.01, silence=0.3)
 
 
 def status(code: int, reason: str, message: str = "", causes: tuple[Json, ...] = ()) -> Answer:
@@ -262,91 +249,3 @@ def later(seconds: float, act: Callable[[], object]) -> None:
     timer = threading.Timer(seconds, act)
     timer.daemon = True
     timer.start()
-
-
-class Handler(BaseHTTPRequestHandler):
-    """One connection."""
-
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-    server: Server
-
-    @override
-    def handle_one_request(self) -> None:
-        try:
-            super().handle_one_request()
-        except ConnectionError:
-            self.close_connection = True
-
-    def answer(self) -> None:
-        """By the cluster's rules, or its script."""
-        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        request = Request(self.command, self.path, dict(self.headers), json.loads(body or b"{}"))
-        cluster = self.server.cluster
-        if "watch=true" in request.path and not (scripted := cluster.script(request)):
-            self._stream(cluster.watch(request))
-            return
-        answer = scripted if "watch=true" in request.path and scripted else cluster.answer(request)
-        if answer.status == 0:  # no answer at all
-            self.close_connection = True
-            return
-        self.send_response_only(answer.status)
-        usual = {"Date": self.date_time_string(), "Content-Length": str(len(answer.body))}
-        for name, value in {**usual, **answer.headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(answer.body.encode())
-
-    def _stream(self, events: Iterator[Json]) -> None:
-        self.send_response(200)
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        self.wfile.flush()
-        for event in events:
-            line = json.dumps(event).encode() + b"\n"
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
-            self.wfile.flush()
-        self.wfile.write(b"0\r\n\r\n")
-
-    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = answer  # noqa: N815 - the names of http.server
-
-    @override
-    def log_message(self, format: str, *args: object) -> None: ...
-
-
-class Server(ThreadingHTTPServer):
-    """Of one cluster."""
-
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
-    def __init__(self, cluster: FakeCluster) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.cluster = cluster
-
-    @override
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up in the middle is no error."""
-
-    def api(self, patience: Patience = QUICK, timeout: float = 2) -> Api:
-        """A client with all permissions."""
-        configuration = Configuration()
-        configuration.host = f"http://127.0.0.1:{self.server_port}"
-        configuration.retries = False
-        client = GuardedClient(configuration, Guard(frozenset(PERMISSIONS), NAMESPACES), timeout=timeout)
-        return Api(client, patience)
-
-
-@contextlib.contextmanager
-def served(cluster: FakeCluster) -> Iterator[Server]:
-    """A cluster until the end."""
-    server = Server(cluster)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -22,7 +22,8 @@ from fixtures.manifest import Field, Manifest
 from fixtures.outcomes import NoVerdictError
 from fixtures.pods import Pod
 from tests.unit.apiserver import Answer
-from tests.unit.fakecluster import BACKSTAGE, PODS, FakeCluster, refused_by_budget, served, status
+from tests.unit.fakecluster import BACKSTAGE, PODS, FakeCluster, refused_by_budget, status
+from tests.unit.fakeserver import served
 
 Json = dict[str, Any]
 LIVE: Json = {

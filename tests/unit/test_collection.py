@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from kubernetes.client import ApiException
@@ -13,20 +13,8 @@ from fixtures.manifest import Field
 from fixtures.readiness import ReadyHistory
 from fixtures.waiting import wait_for
 from tests.unit.apiserver import Answer, Request
-from tests.unit.fakecluster import BACKSTAGE, PODS, FakeCluster, Server, served, status
-
-
-@pytest.fixture
-def cluster() -> FakeCluster:
-    """Two pods."""
-    return FakeCluster()
-
-
-@pytest.fixture
-def server(cluster: FakeCluster) -> Iterator[Server]:
-    """Its API."""
-    with served(cluster) as server:
-        yield server
+from tests.unit.fakecluster import BACKSTAGE, PODS, FakeCluster, status
+from tests.unit.fakeserver import Server
 
 
 class Told:

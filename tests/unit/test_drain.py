@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,7 +21,8 @@ from fixtures.outcomes import NoVerdictError
 from fixtures.restore import Hands, Restored, restore
 from fixtures.waiting import DeadlinePassedError
 from tests.unit.apiserver import Answer, Request
-from tests.unit.fakecluster import BACKSTAGE, LEASES, PODS, QUICK, FakeCluster, Server, served, status
+from tests.unit.fakecluster import BACKSTAGE, LEASES, PODS, FakeCluster, status
+from tests.unit.fakeserver import QUICK, Server
 
 DEAD = Holder("dead", "jane@laptop", _place(), 4194305, "1")
 """Of a process id that Linux never gives."""
@@ -52,19 +52,6 @@ class Mortal(Api):
         if self.lives <= 0:
             raise KilledError
         return answer
-
-
-@pytest.fixture
-def cluster() -> FakeCluster:
-    """Two Backstage pods on two of three nodes, one disruption allowed."""
-    return FakeCluster()
-
-
-@pytest.fixture
-def server(cluster: FakeCluster) -> Iterator[Server]:
-    """The cluster's API."""
-    with served(cluster) as server:
-        yield server
 
 
 def run(api: Api, holder: Holder, node: str = "node-1", limits: Limits = LIMITS) -> Drain:

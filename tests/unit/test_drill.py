@@ -22,7 +22,8 @@ from fixtures.outages import Row
 from fixtures.pods import Pod
 from fixtures.readiness import ReadyHistory
 from fixtures.traffic import Traffic
-from tests.unit.fakecluster import LEASES, FakeCluster, Server, served
+from tests.unit.fakecluster import LEASES, FakeCluster
+from tests.unit.fakeserver import Server, served
 
 
 def pod(name: str, node: str = "node-1", *, ready: bool = True, message: str = "", **metadata: object) -> Pod:

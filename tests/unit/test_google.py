@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from fixtures.environment_tables import Google
-from fixtures.google import GoogleApis, NotFoundError, RefusedError, token_source
+from fixtures.google import GoogleApis, NotFoundError, RefusedError
 from fixtures.outcomes import NoVerdictError
+from fixtures.tokens import token_source
 
 URL = "https://sqladmin.example/sql/v1beta4/projects/p/instances/i"
 SETTINGS = {"project": "p", "location": "l", "cluster": "c"}

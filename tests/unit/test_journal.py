@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,7 +12,8 @@ from fixtures.journal import Entry, Heal, Journal, PutBack, Uncordon, Unreadable
 from fixtures.lease import RunLease
 from fixtures.manifest import Body
 from fixtures.restore import Hands, Restored, restore
-from tests.unit.fakecluster import FakeCluster, Server, served, status
+from tests.unit.fakecluster import FakeCluster, status
+from tests.unit.fakeserver import Server
 
 HPA: Body = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "backstage"}}
 PUT_BACK = PutBack(HPA, changed={"spec": {"minReplicas": 1, "behavior": None}}, previous={"spec": {"minReplicas": 2}})
@@ -30,19 +30,6 @@ class Memory:
     def annotate(self, name: str, value: str, /) -> None:
         """Write."""
         self.written.append(f"{name}: {value}")
-
-
-@pytest.fixture
-def cluster() -> FakeCluster:
-    """Nodes, for what notes on nodes tell."""
-    return FakeCluster()
-
-
-@pytest.fixture
-def server(cluster: FakeCluster) -> Iterator[Server]:
-    """Its API."""
-    with served(cluster) as server:
-        yield server
 
 
 def test_entries_survive_the_way_to_the_lease_and_back() -> None:

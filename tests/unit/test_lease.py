@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -15,25 +15,13 @@ from fixtures.lease import HeldByAnotherRunError, LeaseLostError, RunLease
 from fixtures.outcomes import NoVerdictError
 from fixtures.waiting import wait_for
 from tests.unit.apiserver import Answer, Json, Request
-from tests.unit.fakecluster import LEASES, FakeCluster, Server, served, status
+from tests.unit.fakecluster import LEASES, FakeCluster, status
+from tests.unit.fakeserver import Server
 
 NAME = "acceptance-backstage"
 PATH = f"{LEASES}/{NAME}"
 HERE = Holder("me", "jane@laptop")
 OTHER = Holder("other", "joe@desk", process=7)
-
-
-@pytest.fixture
-def cluster() -> FakeCluster:
-    """Without any Lease."""
-    return FakeCluster()
-
-
-@pytest.fixture
-def server(cluster: FakeCluster) -> Iterator[Server]:
-    """The cluster's API."""
-    with served(cluster) as server:
-        yield server
 
 
 def lease_of(api: Api, holder: Holder = HERE, *, renewal: float = 1000, duration: int = 30) -> RunLease:

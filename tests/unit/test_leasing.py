@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -18,23 +17,11 @@ from fixtures.leasing import Tenure, holding, leftovers
 from fixtures.manifest import Manifest
 from fixtures.outcomes import NoVerdictError
 from fixtures.reference import Reference
-from tests.unit.fakecluster import LEASES, FakeCluster, Server, served
+from tests.unit.fakecluster import LEASES, FakeCluster
+from tests.unit.fakeserver import Server
 
 REFERENCE = Reference("here", (Manifest({"kind": "Deployment", "metadata": {"name": "backstage"}}),))
 DEAD = Holder("dead", "jane@laptop")
-
-
-@pytest.fixture
-def cluster() -> FakeCluster:
-    """Without any Lease."""
-    return FakeCluster()
-
-
-@pytest.fixture
-def server(cluster: FakeCluster) -> Iterator[Server]:
-    """The cluster's API."""
-    with served(cluster) as server:
-        yield server
 
 
 def environment(*permissions: str) -> Environment:

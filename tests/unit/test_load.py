@@ -11,11 +11,11 @@ import pytest
 from aiohttp import web
 
 from fixtures import crowd
-from fixtures.load import Load, making, no_verdict_if_late, offered, plan_for, served
+from fixtures.load import Load, making, offered, plan_for, served
 from fixtures.load_plan import CATALOG, PRESSURE, USERS, Plan, Row, Schedule, Tick, plan_of
 from fixtures.outcomes import NoVerdictError
 from fixtures.traffic_plan import Page
-from fixtures.waiting import DeadlinePassedError, wait_for
+from fixtures.waiting import DeadlinePassedError, no_verdict_if_late, wait_for
 
 PLAN = Plan("http://portal.test", None, None, {"Authorization": "Bearer secret"}, Page("/static/big.js", ""))
 

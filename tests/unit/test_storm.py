@@ -24,7 +24,8 @@ from fixtures.journal import Journal, loaded
 from fixtures.lease import RunLease
 from fixtures.restore import Hands, restore
 from tests.unit.apiserver import Answer, Request
-from tests.unit.fakecluster import BACKSTAGE, LEASES, PODS, FakeCluster, Server, served, status
+from tests.unit.fakecluster import BACKSTAGE, LEASES, PODS, FakeCluster, status
+from tests.unit.fakeserver import Server, served
 
 STORMS = int(os.environ.get("STORMS", "2"))
 WEATHER = (
