@@ -17,10 +17,11 @@ from fixtures.drill import Drill, Drilling, spent
 from fixtures.entrance import Entrance
 from fixtures.environment import Environment
 from fixtures.eviction import decided
-from fixtures.leasing import Tenure, say
+from fixtures.leasing import Tenure
 from fixtures.maintenance import Maintained, described
 from fixtures.objects import Objects
 from fixtures.outcomes import said
+from fixtures.plugin import say
 from fixtures.pods import Pod
 from fixtures.reference import Reference
 from fixtures.results import folder_of
@@ -122,7 +123,7 @@ def plan(pytestconfig: pytest.Config, maintained: Maintained, drilling: Drilling
     """The blast radius, stated before anything happens; a budget that could never allow a drain ends it here."""
     maintained.steady()
     plan = drilling.plan(Limits(seconds=maintained.timeouts.drain))
-    say(pytestconfig, f"about to drain {plan}")
+    say(pytestconfig, f"\nabout to drain {plan}")
     return plan
 
 

@@ -23,7 +23,7 @@ from fixtures.metrics import (
     target_status_enabled,
 )
 from fixtures.objects import Objects
-from fixtures.pods import Pod, pods_of
+from fixtures.pods import Pod, serving_pods
 from fixtures.reference import Reference
 from fixtures.run import Applied
 from fixtures.samples import PromQl, coverage, together
@@ -52,14 +52,14 @@ def promql(google: GoogleApis, environment: Environment, podmonitoring: Manifest
 
 
 @pytest.fixture
-def read_ready(deployed: Reference, client: GuardedClient) -> Callable[[], list[Pod]]:
+def read_ready(deployed: Reference, client: GuardedClient) -> Callable[[], tuple[Pod, ...]]:
     """Reads which pods are Ready; they may be replaced while something is waited for."""
-    return lambda: [pod for pod in pods_of(deployed.the("Deployment"), client) if pod.ready and not pod.terminating]
+    return lambda: serving_pods(deployed.the("Deployment"), client)
 
 
 @pytest.fixture
 def read_targets(
-    objects: Objects, podmonitoring: Manifest, promql: PromQl, read_ready: Callable[[], list[Pod]]
+    objects: Objects, podmonitoring: Manifest, promql: PromQl, read_ready: Callable[[], tuple[Pod, ...]]
 ) -> Callable[[], Targets]:
     """Reads which Ready pods are scraped: from the PodMonitoring's status where that is kept up, else from `up`."""
     kept_up = target_status_enabled(objects.get(OPERATOR_CONFIG))
@@ -109,7 +109,7 @@ def test_every_ready_pod_is_scraped(
 def test_every_metric_has_a_fresh_sample_of_every_pod(
     promql: PromQl,
     environment: Environment,
-    read_ready: Callable[[], list[Pod]],
+    read_ready: Callable[[], tuple[Pod, ...]],
     deadlines: Timeouts,
     check: Check,
 ) -> None:
@@ -134,7 +134,7 @@ def test_every_metric_has_a_fresh_sample_of_every_pod(
 def test_values_move_from_scrape_to_scrape(
     promql: PromQl,
     environment: Environment,
-    read_ready: Callable[[], list[Pod]],
+    read_ready: Callable[[], tuple[Pod, ...]],
     deadlines: Timeouts,
     check: Check,
 ) -> None:

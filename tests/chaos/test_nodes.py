@@ -103,7 +103,7 @@ def test_portal_survives_the_loss_of_a_machine(chaos: Chaos, fault: str) -> None
 
 def serving(pods: tuple[Pod, ...], node: str) -> int:
     """How many are Ready elsewhere; those on the lost node stay on the books until it is back."""
-    return sum(pod.ready and not pod.terminating and pod.node != node for pod in pods)
+    return sum(pod.serving and pod.node != node for pod in pods)
 
 
 def ready(chaos: Chaos, node: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from fixtures.chaos import Chaos, Experiment
 from fixtures.container import CommandNotRunError, Container
+from fixtures.manifest import Field
 from fixtures.pods import Pod
 
 pytestmark = pytest.mark.needs("disrupt", "load")
@@ -35,16 +36,20 @@ def failed_for(experiment: Experiment) -> float:
     return max(traffic.longest_outage(), 2 * traffic.error_ratio * traffic.seconds)
 
 
+def status(pod: Pod, name: str) -> Field:
+    """What the kubelet says of a container."""
+    [found] = [each for each in pod.container_statuses if each["name"].text == name]
+    return found
+
+
 def container(pod: Pod, name: str) -> str:
     """Id of a container as its node's runtime has it."""
-    return status(pod, name)[0]
+    return status(pod, name)["containerID"].text.rpartition("/")[2]
 
 
-def status(pod: Pod, name: str) -> tuple[str, int, bool]:
-    """Id, number of restarts and readiness of a container."""
-    all_of_them = (*pod.body["status"]["containerStatuses"], *pod.body["status"]["initContainerStatuses"])
-    [found] = [each for each in all_of_them if each["name"].text == name]
-    return found["containerID"].text.rpartition("/")[2], found["restartCount"].number or 0, found["ready"].value is True
+def restarts(pod: Pod, name: str) -> int:
+    """How often a container was started again."""
+    return status(pod, name)["restartCount"].number or 0
 
 
 def the(pods: tuple[Pod, ...], victim: Pod) -> Pod:
@@ -116,7 +121,7 @@ def crash(experiment: Experiment, name: str) -> None:
         experiment.proved(
             f"{name} of {victim.name} to be another container",
             lambda: the(experiment.pods(), victim),
-            until=lambda now: status(now, name)[1] > status(victim, name)[1],
+            until=lambda now: restarts(now, name) > restarts(victim, name),
             within=60,
             look_next=experiment.look_at_pods,
         )
@@ -162,5 +167,4 @@ def run_until_killed(inside: Container) -> None:
 
 def ended(pod: Pod, name: str) -> str:
     """Why a container ended the last time."""
-    [found] = [each for each in pod.body["status"]["containerStatuses"] if each["name"].text == name]
-    return found["lastState"]["terminated"]["reason"].text
+    return status(pod, name)["lastState"]["terminated"]["reason"].text
