@@ -223,6 +223,18 @@ def test_wait_for_a_rollout_says_how_far_it_came() -> None:
     )
 
 
+def test_rollout_of_a_new_deployment_waits_for_its_autoscaler() -> None:
+    """It begins with one replica, complete at once; the HPA makes it two a moment later."""
+    status = {"observedGeneration": 7, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
+    young = rollout_after("/status", status)
+    young.live[DEPLOYMENT] = patched(young.live[DEPLOYMENT], "/spec/replicas", 1)
+
+    with pytest.raises(DeadlinePassedError) as passed:
+        wait_until_rolled_out(recorded_reference(), young, within=0)
+
+    assert "\nseen: 1 updated and 1 available of 2, 1 in all; generation 7, observed 7\n" in str(passed.value)
+
+
 STUCK = {
     "type": "Progressing",
     "status": "False",
