@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fixtures import judging
 from fixtures.environment_file import ROOT
+from fixtures.outcomes import NoVerdictError
+
+pytest_plugins = ["pytester"]
 
 ENVIRONMENT = 'extends = "{root}/environments/local.toml"\npermissions = ["observe"]\nrequired = {required}\n'
-CONFTEST = """
-pytest_plugins = ["fixtures.plugin", "fixtures.run", "fixtures.judging"]
-
-def pytest_configure():
-    import fixtures.judging
-    fixtures.judging.open_run = open_run
-
-def open_run(config):
-    from fixtures.outcomes import NoVerdictError
-    {opening}
-"""
+CONFTEST = 'pytest_plugins = ["fixtures.plugin", "fixtures.run", "fixtures.judging"]'
 PROMISES = '''
 import pytest
 from fixtures.outcomes import NotObservableError, NoVerdictError, said
@@ -82,37 +74,33 @@ class Ended:
     verdict: dict[str, Any]
 
 
-def run(project: Path, *arguments: str, opening: str = "pass", required: str = "[]") -> Ended:
-    """Run pytest in a project whose only promise is https."""
-    folder = project / "tests" / "acceptance"
-    folder.mkdir(parents=True)
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs pytest in a project whose only promise is https; opening the run needs no target."""
+    monkeypatch.setattr(judging, "open_run", lambda _: None)
+    folder = pytester.mkdir("tests") / "acceptance"
+    folder.mkdir()
     (folder / "test_https.py").write_text(PROMISES)
-    (project / "conftest.py").write_text(CONFTEST.format(opening=opening))
-    (project / "pytest.ini").write_text(
-        f"[pytest]\naddopts = --import-mode=importlib --strict-markers -p no:locust\npythonpath = {ROOT}\n"
-    )
-    (project / "mine.toml").write_text(ENVIRONMENT.format(root=ROOT, required=required))
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--env=./mine.toml",
-        "--report=out",
-        "-p",
-        "no:cacheprovider",
-        *arguments,
-    ]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
-    written = project / "out" / "verdict.json"
-    return Ended(
-        done.returncode, done.stdout + done.stderr, json.loads(written.read_text()) if written.exists() else {}
-    )
+    pytester.makeconftest(CONFTEST)
+    pytester.makeini("[pytest]\naddopts = --import-mode=importlib --strict-markers -p no:locust -p no:cacheprovider\n")
+
+    def ended(*arguments: str, required: str = "[]") -> Ended:
+        (pytester.path / "mine.toml").write_text(ENVIRONMENT.format(root=ROOT, required=required))
+        result = pytester.runpytest_inprocess("--env=./mine.toml", "--report=out", *arguments)
+        written = pytester.path / "out" / "verdict.json"
+        output = "\n".join([*result.outlines, *result.errlines])
+        return Ended(int(result.ret), output, json.loads(written.read_text()) if written.exists() else {})
+
+    return ended
 
 
-@pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+@pytest.fixture
+def ended(run: Run) -> Ended:
     """A run in which everything happens."""
-    return run(tmp_path_factory.mktemp("project"))
+    return run()
 
 
 def test_every_check_has_its_outcome(ended: Ended) -> None:
@@ -162,42 +150,54 @@ def test_verdict_is_told_at_the_end(ended: Ended) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "setting", "code", "reason"),
+    ("chosen", "required", "code", "reasons"),
     [
-        (("-k", "certificate"), {}, 0, None),
-        (("-k", "nothing"), {}, 6, "nothing was checked"),
-        (("-k", "certificate"), {"required": '["drift"]'}, 6, "drift is required and was not checked"),
-        ((), {"opening": 'raise NoVerdictError("expected: a cluster")'}, 6, "expected: a cluster"),
+        ("certificate", "[]", 0, []),
+        ("nothing", "[]", 6, ["nothing was checked"]),
+        ("certificate", '["drift"]', 6, ["drift is required and was not checked"]),
     ],
-)  # fmt: skip
-def test_exit_code_says_whether_to_promote(
-    tmp_path: Path, arguments: tuple[str, ...], setting: dict[str, str], code: int, reason: str | None
-) -> None:
+)
+def test_exit_code_says_whether_to_promote(run: Run, chosen: str, required: str, code: int, reasons: list[str]) -> None:
     """Only 0 promotes."""
-    ended = run(tmp_path, *arguments, **setting)
+    ended = run("-k", chosen, required=required)
 
-    assert (ended.code, ended.verdict["reasons"]) == (code, [reason] if reason else [])
+    assert (ended.code, ended.verdict["reasons"]) == (code, reasons)
 
 
-def test_unknown_environment_is_a_usage_error(tmp_path: Path) -> None:
+def test_run_that_cannot_be_opened_has_no_verdict(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test runs; the reason is told once."""
+
+    def closed(_: pytest.Config) -> None:
+        raise NoVerdictError("expected: a cluster")
+
+    monkeypatch.setattr(judging, "open_run", closed)
+
+    ended = run()
+
+    assert (ended.code, ended.verdict["reasons"]) == (6, ["expected: a cluster"])
+    assert [check["outcome"] for check in ended.verdict["checks"]] == ["not permitted"]
+
+
+def test_unknown_environment_is_a_usage_error(run: Run) -> None:
     """Pytest's own exit code; the environments that there are."""
-    ended = run(tmp_path, "--env=stagin")
+    ended = run("--env=stagin")
 
     assert ended.code == 4
     assert "expected: an environment of local, prod, smoke, staging, or a path; seen: stagin" in ended.output
 
 
-def attacked(project: Path, *arguments: str) -> Ended:
-    """A run in a project that has chaos as well."""
-    chaos = project / "tests" / "chaos"
-    chaos.mkdir(parents=True)
+@pytest.fixture
+def attacked(pytester: pytest.Pytester, run: Run) -> Run:
+    """The same in a project that has chaos as well."""
+    chaos = pytester.path / "tests" / "chaos"
+    chaos.mkdir()
     (chaos / "test_pods.py").write_text(ATTACKS)
-    return run(project, *arguments)
+    return run
 
 
-def test_chaos_is_refused_where_nothing_may_be_disturbed(tmp_path: Path) -> None:
+def test_chaos_is_refused_where_nothing_may_be_disturbed(attacked: Run) -> None:
     """Asking for it there is a mistake: nothing runs."""
-    ended = attacked(tmp_path, "tests/chaos", "--only=observe")
+    ended = attacked("tests/chaos", "--only=observe")
 
     assert ended.code == 4
     assert (
@@ -206,13 +206,17 @@ def test_chaos_is_refused_where_nothing_may_be_disturbed(tmp_path: Path) -> None
     ) in ended.output
 
 
-def test_chaos_is_foretold_and_runs_only_where_it_is_named(tmp_path: Path) -> None:
-    """What is about to happen stands before it; a fault that the environment cannot do is listed as not permitted."""
-    environment = tmp_path / "attack.toml"
+@pytest.fixture
+def flooded(pytester: pytest.Pytester) -> str:
+    """The option for an environment that allows everything, and has a command for one fault of two."""
+    environment = pytester.path / "attack.toml"
     environment.write_text(f'extends = "{ROOT}/environments/local.toml"\n[faults]\ninject = {{flood = ["true"]}}\n')
+    return f"--env={environment}"
 
-    ended = attacked(tmp_path, f"--env={environment}", "tests/chaos")
-    accident = run(tmp_path / "other", f"--env={environment}", "tests/acceptance", "-k", "certificate")
+
+def test_chaos_is_foretold(attacked: Run, flooded: str) -> None:
+    """What is about to happen stands before it; a fault that the environment cannot do is listed as not permitted."""
+    ended = attacked(flooded, "tests/chaos")
 
     assert (
         "attack is about to be disturbed: 1 faults, one at a time, each undone; about 1 min\n  test_flood"
@@ -222,4 +226,11 @@ def test_chaos_is_foretold_and_runs_only_where_it_is_named(tmp_path: Path) -> No
         ("test_fire", "not permitted", "the environment has no command for fault fire"),
         ("test_flood", "kept", ""),
     ]
-    assert "about to be disturbed" not in accident.output
+
+
+def test_chaos_runs_only_where_it_is_named(attacked: Run, flooded: str) -> None:
+    """Asking for all tests does not ask for it."""
+    ended = attacked(flooded, "tests")
+
+    assert "about to be disturbed" not in ended.output
+    assert {check["promise"] for check in ended.verdict["checks"]} == {"https"}
