@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -25,6 +26,7 @@ def test_certificate(check):
     """Users trust the certificate."""
     check.decided_by("handshake")
     check.measured("days left", 30, "d")
+    check.measured("requests", 1234567, "")
     check.keep("chain.txt", "chain")
 
 def test_redirect():
@@ -39,6 +41,14 @@ def test_resolver():
 def test_load():
     """Many users are served."""
     raise RuntimeError
+
+@pytest.fixture
+def borrowed():
+    yield
+    raise RuntimeError("it is lost")
+
+def test_left_behind(borrowed):
+    """Nothing is left behind."""
 
 @pytest.mark.at_end
 def test_late():
@@ -72,6 +82,7 @@ class Ended:
     code: int
     output: str
     verdict: dict[str, Any]
+    junit: ET.Element
 
 
 Run = Callable[..., Ended]
@@ -90,9 +101,13 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     def ended(*arguments: str, required: str = "[]") -> Ended:
         (pytester.path / "mine.toml").write_text(ENVIRONMENT.format(root=ROOT, required=required))
         result = pytester.runpytest_inprocess("--env=./mine.toml", "--report=out", *arguments)
-        written = pytester.path / "out" / "verdict.json"
-        output = "\n".join([*result.outlines, *result.errlines])
-        return Ended(int(result.ret), output, json.loads(written.read_text()) if written.exists() else {})
+        verdict, junit = (pytester.path / "out" / name for name in ("verdict.json", "junit.xml"))
+        return Ended(
+            int(result.ret),
+            "\n".join([*result.outlines, *result.errlines]),
+            json.loads(verdict.read_text()) if verdict.exists() else {},
+            ET.parse(junit).getroot() if junit.exists() else ET.Element("testsuites"),  # noqa: S314 - our own
+        )
 
     return ended
 
@@ -112,6 +127,7 @@ def test_every_check_has_its_outcome(ended: Ended) -> None:
         ("test_certificate", "kept"),
         ("test_redirect", "broken"),
         ("test_resolver", "not observable"),
+        ("test_left_behind", "no verdict"),
         ("test_again", "no verdict"),
         ("test_late", "no verdict"),
     ]
@@ -124,8 +140,35 @@ def test_check_leaves_its_notes(ended: Ended) -> None:
 
     assert certificate["sentence"] == "Users trust the certificate."
     assert certificate["decided_by"] == ["handshake"]
-    assert certificate["measured"] == {"days left": {"value": 30, "unit": "d"}}
+    assert certificate["measured"] == {
+        "days left": {"value": 30, "unit": "d"},
+        "requests": {"value": 1234567, "unit": ""},
+    }
     assert certificate["evidence"] == ["chain.txt"]
+
+
+def test_junit_xml_has_outcome_source_and_figures_of_every_check(ended: Ended) -> None:
+    """It lies beside the verdict without being asked for; what is not permitted is in the verdict alone."""
+    cases = {case.get("name"): case for case in ended.junit.iter("testcase")}
+    properties = {
+        name: [(each.get("name"), each.get("value")) for each in case.iter("property")] for name, case in cases.items()
+    }
+
+    assert properties == {
+        "test_certificate": [
+            ("outcome", "kept"),
+            ("decided_by", "handshake"),
+            ("measured: days left", "30 d"),
+            ("measured: requests", "1234567"),
+        ],
+        "test_redirect": [("outcome", "broken")],
+        "test_resolver": [("outcome", "not observable")],
+        "test_again": [("outcome", "no verdict")],
+        "test_late": [("outcome", "no verdict")],
+        "test_left_behind": [("outcome", "no verdict")],
+    }
+    [failure] = cases["test_redirect"].iter("failure")
+    assert str(failure.text) == ("expected: a redirect\nseen: 200\nlook next: curl\nrunbook: docs/runbook.md#https")
 
 
 def test_failure_is_three_lines_and_a_page(ended: Ended) -> None:
