@@ -7,7 +7,7 @@ LOCK_HASH := $(shell sha256sum requirements.lock | cut -c1-16)
 VENV := $(CACHE)/venv/$(LOCK_HASH)
 PYTHON := $(VENV)/bin/python
 export GKE_LAB_CACHE := $(CACHE)
-# Byte code may be written, whatever the caller's environment says: compiled anew, a run of seconds takes twice as long.
+# Byte code may be written, whatever the caller's environment says: compiling all anew costs each run seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help venv lab lab-down acceptance smoke detection chaos on-the-lab check unit storm test-lab rbac test lock
