@@ -7,8 +7,10 @@ LOCK_HASH := $(shell sha256sum requirements.lock | cut -c1-16)
 VENV := $(CACHE)/venv/$(LOCK_HASH)
 PYTHON := $(VENV)/bin/python
 export GKE_LAB_CACHE := $(CACHE)
+# Byte code may be written, whatever the caller's environment says: compiling all anew costs each run seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv lab lab-down acceptance smoke detection chaos on-the-lab check unit test-lab rbac test lock
+.PHONY: help venv lab lab-down acceptance smoke detection chaos on-the-lab check unit storm test-lab rbac test lock
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -51,6 +53,9 @@ check: venv ## lint, types, import contracts
 unit: venv ## tests without a cluster
 	@$(PYTHON) -m pytest tests/unit
 
+storm: venv ## a hundred whole runs of a drain against an API server at its worst
+	@$(PYTHON) -m pytest tests/storm
+
 test-lab: lab ## real clients against every part of the lab
 	@$(PYTHON) -m pytest tests/lab
 
@@ -67,7 +72,7 @@ on-the-lab: test-lab
 	@$(PYTHON) -m pytest tests/detection/test_detection.py -k "$(DETECTED)"
 	@$(PYTHON) -m pytest tests/chaos -k "$(ATTACKED)"
 
-test: check unit ## everything that CI runs: the above, the lab and its tests, acceptance, smoke, some detections and faults, the lab gone without a trace
+test: check unit storm ## everything that CI runs: the above, the lab and its tests, acceptance, smoke, some detections and faults, the lab gone without a trace
 	@$(PYTHON) -m lab down
 	@before=$$(mktemp) && $(PYTHON) -m lab.traces > $$before && \
 	status=0; $(MAKE) --no-print-directory on-the-lab || status=$$?; \

@@ -34,6 +34,15 @@ def serving(app: web.Application) -> Iterator[str]:
         loop.close()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_authorities() -> Iterator[None]:
+    """This machine trusts nobody: what a test needs it names, and reading them all takes longer than most tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", "")
+        patch.setenv("SSL_CERT_DIR", "")
+        yield
+
+
 @pytest.fixture
 def serve() -> Iterator[Callable[[web.Application], str]]:
     """Serves an application until the test ends."""

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+import fixtures.entrance
 from fixtures.entrance import Entrance, Pinned, entrance_of
 from fixtures.environment_tables import Portal
 from fixtures.outcomes import NoVerdictError
@@ -43,6 +44,21 @@ def test_guest_is_signed_in_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert (seen["authorization"], seen["accept"]) == ("Bearer guest's", "text/html")
     assert seen["host"] == "portal.test"
+
+
+def test_user_of_iap_is_signed_in_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the proxy by Google's identity token, for Backstage by the token that it gives in return."""
+    asked: list[str | None] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.headers.get("Proxy-Authorization"))
+        return httpx.Response(200, json={"backstageIdentity": {"token": "user's"}})
+
+    monkeypatch.setattr(fixtures.entrance, "for_iap", lambda audience: f"token for {audience}")
+    way = entrance(monkeypatch, answer, auth="iap", iap_audience="portal")
+
+    assert way.headers == {"Proxy-Authorization": "Bearer token for portal", "Authorization": "Bearer user's"}
+    assert asked == ["Bearer token for portal"]
 
 
 def test_bearer_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

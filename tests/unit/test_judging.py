@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
+from fixtures import judging
 from fixtures.environment_file import ROOT
+from fixtures.outcomes import NoVerdictError
+
+pytest_plugins = ["pytester"]
 
 ENVIRONMENT = 'extends = "{root}/environments/local.toml"\npermissions = ["observe"]\nrequired = {required}\n'
-CONFTEST = """
-pytest_plugins = ["fixtures.plugin", "fixtures.run", "fixtures.judging"]
-
-def pytest_configure():
-    import fixtures.judging
-    fixtures.judging.open_run = open_run
-
-def open_run(config):
-    from fixtures.outcomes import NoVerdictError
-    {opening}
-"""
+CONFTEST = 'pytest_plugins = ["fixtures.plugin", "fixtures.run", "fixtures.judging"]'
 PROMISES = '''
 import pytest
 from fixtures.outcomes import NotObservableError, NoVerdictError, said
@@ -33,6 +26,7 @@ def test_certificate(check):
     """Users trust the certificate."""
     check.decided_by("handshake")
     check.measured("days left", 30, "d")
+    check.measured("requests", 1234567, "")
     check.keep("chain.txt", "chain")
 
 def test_redirect():
@@ -47,6 +41,14 @@ def test_resolver():
 def test_load():
     """Many users are served."""
     raise RuntimeError
+
+@pytest.fixture
+def borrowed():
+    yield
+    raise RuntimeError("it is lost")
+
+def test_left_behind(borrowed):
+    """Nothing is left behind."""
 
 @pytest.mark.at_end
 def test_late():
@@ -80,39 +82,40 @@ class Ended:
     code: int
     output: str
     verdict: dict[str, Any]
+    junit: ET.Element
 
 
-def run(project: Path, *arguments: str, opening: str = "pass", required: str = "[]") -> Ended:
-    """Run pytest in a project whose only promise is https."""
-    folder = project / "tests" / "acceptance"
-    folder.mkdir(parents=True)
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs pytest in a project whose only promise is https; opening the run needs no target."""
+    monkeypatch.setattr(judging, "open_run", lambda _: None)
+    folder = pytester.mkdir("tests") / "acceptance"
+    folder.mkdir()
     (folder / "test_https.py").write_text(PROMISES)
-    (project / "conftest.py").write_text(CONFTEST.format(opening=opening))
-    (project / "pytest.ini").write_text(
-        f"[pytest]\naddopts = --import-mode=importlib --strict-markers -p no:locust\npythonpath = {ROOT}\n"
-    )
-    (project / "mine.toml").write_text(ENVIRONMENT.format(root=ROOT, required=required))
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--env=./mine.toml",
-        "--report=out",
-        "-p",
-        "no:cacheprovider",
-        *arguments,
-    ]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
-    written = project / "out" / "verdict.json"
-    return Ended(
-        done.returncode, done.stdout + done.stderr, json.loads(written.read_text()) if written.exists() else {}
-    )
+    pytester.makeconftest(CONFTEST)
+    pytester.makeini("[pytest]\naddopts = --import-mode=importlib --strict-markers -p no:locust -p no:cacheprovider\n")
+
+    def ended(*arguments: str, required: str = "[]") -> Ended:
+        (pytester.path / "mine.toml").write_text(ENVIRONMENT.format(root=ROOT, required=required))
+        result = pytester.runpytest_inprocess("--env=./mine.toml", "--report=out", *arguments)
+        verdict, junit = (pytester.path / "out" / name for name in ("verdict.json", "junit.xml"))
+        return Ended(
+            int(result.ret),
+            "\n".join([*result.outlines, *result.errlines]),
+            json.loads(verdict.read_text()) if verdict.exists() else {},
+            ET.parse(junit).getroot() if junit.exists() else ET.Element("testsuites"),  # noqa: S314 - our own
+        )
+
+    return ended
 
 
-@pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+@pytest.fixture
+def ended(run: Run) -> Ended:
     """A run in which everything happens."""
-    return run(tmp_path_factory.mktemp("project"))
+    return run()
 
 
 def test_every_check_has_its_outcome(ended: Ended) -> None:
@@ -124,6 +127,7 @@ def test_every_check_has_its_outcome(ended: Ended) -> None:
         ("test_certificate", "kept"),
         ("test_redirect", "broken"),
         ("test_resolver", "not observable"),
+        ("test_left_behind", "no verdict"),
         ("test_again", "no verdict"),
         ("test_late", "no verdict"),
     ]
@@ -136,8 +140,35 @@ def test_check_leaves_its_notes(ended: Ended) -> None:
 
     assert certificate["sentence"] == "Users trust the certificate."
     assert certificate["decided_by"] == ["handshake"]
-    assert certificate["measured"] == {"days left": {"value": 30, "unit": "d"}}
+    assert certificate["measured"] == {
+        "days left": {"value": 30, "unit": "d"},
+        "requests": {"value": 1234567, "unit": ""},
+    }
     assert certificate["evidence"] == ["chain.txt"]
+
+
+def test_junit_xml_has_outcome_source_and_figures_of_every_check(ended: Ended) -> None:
+    """It lies beside the verdict without being asked for; what is not permitted is in the verdict alone."""
+    cases = {case.get("name"): case for case in ended.junit.iter("testcase")}
+    properties = {
+        name: [(each.get("name"), each.get("value")) for each in case.iter("property")] for name, case in cases.items()
+    }
+
+    assert properties == {
+        "test_certificate": [
+            ("outcome", "kept"),
+            ("decided_by", "handshake"),
+            ("measured: days left", "30 d"),
+            ("measured: requests", "1234567"),
+        ],
+        "test_redirect": [("outcome", "broken")],
+        "test_resolver": [("outcome", "not observable")],
+        "test_again": [("outcome", "no verdict")],
+        "test_late": [("outcome", "no verdict")],
+        "test_left_behind": [("outcome", "no verdict")],
+    }
+    [failure] = cases["test_redirect"].iter("failure")
+    assert str(failure.text) == ("expected: a redirect\nseen: 200\nlook next: curl\nrunbook: docs/runbook.md#https")
 
 
 def test_failure_is_three_lines_and_a_page(ended: Ended) -> None:
@@ -162,42 +193,54 @@ def test_verdict_is_told_at_the_end(ended: Ended) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "setting", "code", "reason"),
+    ("chosen", "required", "code", "reasons"),
     [
-        (("-k", "certificate"), {}, 0, None),
-        (("-k", "nothing"), {}, 6, "nothing was checked"),
-        (("-k", "certificate"), {"required": '["drift"]'}, 6, "drift is required and was not checked"),
-        ((), {"opening": 'raise NoVerdictError("expected: a cluster")'}, 6, "expected: a cluster"),
+        ("certificate", "[]", 0, []),
+        ("nothing", "[]", 6, ["nothing was checked"]),
+        ("certificate", '["drift"]', 6, ["drift is required and was not checked"]),
     ],
-)  # fmt: skip
-def test_exit_code_says_whether_to_promote(
-    tmp_path: Path, arguments: tuple[str, ...], setting: dict[str, str], code: int, reason: str | None
-) -> None:
+)
+def test_exit_code_says_whether_to_promote(run: Run, chosen: str, required: str, code: int, reasons: list[str]) -> None:
     """Only 0 promotes."""
-    ended = run(tmp_path, *arguments, **setting)
+    ended = run("-k", chosen, required=required)
 
-    assert (ended.code, ended.verdict["reasons"]) == (code, [reason] if reason else [])
+    assert (ended.code, ended.verdict["reasons"]) == (code, reasons)
 
 
-def test_unknown_environment_is_a_usage_error(tmp_path: Path) -> None:
+def test_run_that_cannot_be_opened_has_no_verdict(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test runs; the reason is told once."""
+
+    def closed(_: pytest.Config) -> None:
+        raise NoVerdictError("expected: a cluster")
+
+    monkeypatch.setattr(judging, "open_run", closed)
+
+    ended = run()
+
+    assert (ended.code, ended.verdict["reasons"]) == (6, ["expected: a cluster"])
+    assert [check["outcome"] for check in ended.verdict["checks"]] == ["not permitted"]
+
+
+def test_unknown_environment_is_a_usage_error(run: Run) -> None:
     """Pytest's own exit code; the environments that there are."""
-    ended = run(tmp_path, "--env=stagin")
+    ended = run("--env=stagin")
 
     assert ended.code == 4
     assert "expected: an environment of local, prod, smoke, staging, or a path; seen: stagin" in ended.output
 
 
-def attacked(project: Path, *arguments: str) -> Ended:
-    """A run in a project that has chaos as well."""
-    chaos = project / "tests" / "chaos"
-    chaos.mkdir(parents=True)
+@pytest.fixture
+def attacked(pytester: pytest.Pytester, run: Run) -> Run:
+    """The same in a project that has chaos as well."""
+    chaos = pytester.path / "tests" / "chaos"
+    chaos.mkdir()
     (chaos / "test_pods.py").write_text(ATTACKS)
-    return run(project, *arguments)
+    return run
 
 
-def test_chaos_is_refused_where_nothing_may_be_disturbed(tmp_path: Path) -> None:
+def test_chaos_is_refused_where_nothing_may_be_disturbed(attacked: Run) -> None:
     """Asking for it there is a mistake: nothing runs."""
-    ended = attacked(tmp_path, "tests/chaos", "--only=observe")
+    ended = attacked("tests/chaos", "--only=observe")
 
     assert ended.code == 4
     assert (
@@ -206,13 +249,17 @@ def test_chaos_is_refused_where_nothing_may_be_disturbed(tmp_path: Path) -> None
     ) in ended.output
 
 
-def test_chaos_is_foretold_and_runs_only_where_it_is_named(tmp_path: Path) -> None:
-    """What is about to happen stands before it; a fault that the environment cannot do is listed as not permitted."""
-    environment = tmp_path / "attack.toml"
+@pytest.fixture
+def flooded(pytester: pytest.Pytester) -> str:
+    """The option for an environment that allows everything, and has a command for one fault of two."""
+    environment = pytester.path / "attack.toml"
     environment.write_text(f'extends = "{ROOT}/environments/local.toml"\n[faults]\ninject = {{flood = ["true"]}}\n')
+    return f"--env={environment}"
 
-    ended = attacked(tmp_path, f"--env={environment}", "tests/chaos")
-    accident = run(tmp_path / "other", f"--env={environment}", "tests/acceptance", "-k", "certificate")
+
+def test_chaos_is_foretold(attacked: Run, flooded: str) -> None:
+    """What is about to happen stands before it; a fault that the environment cannot do is listed as not permitted."""
+    ended = attacked(flooded, "tests/chaos")
 
     assert (
         "attack is about to be disturbed: 1 faults, one at a time, each undone; about 1 min\n  test_flood"
@@ -222,4 +269,11 @@ def test_chaos_is_foretold_and_runs_only_where_it_is_named(tmp_path: Path) -> No
         ("test_fire", "not permitted", "the environment has no command for fault fire"),
         ("test_flood", "kept", ""),
     ]
-    assert "about to be disturbed" not in accident.output
+
+
+def test_chaos_runs_only_where_it_is_named(attacked: Run, flooded: str) -> None:
+    """Asking for all tests does not ask for it."""
+    ended = attacked(flooded, "tests")
+
+    assert "about to be disturbed" not in ended.output
+    assert {check["promise"] for check in ended.verdict["checks"]} == {"https"}

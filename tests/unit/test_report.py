@@ -5,17 +5,17 @@ from __future__ import annotations
 import html
 import json
 import re
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from fixtures import report, report_page
+from fixtures import judging, report, report_page
 from fixtures.environment_file import ROOT
 from fixtures.report_page import Headline, Picture, headline, rows, seen
 from fixtures.verdict import CheckResult, Outcome, Run, Verdict
+
+pytest_plugins = ["pytester"]
 
 PNG = b"\x89PNG\r\n\x1a\n"
 RUN = Run("staging", datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 2, 5, tzinfo=UTC))
@@ -212,12 +212,7 @@ def test_facts_tell_what_was_tested() -> None:
     }
 
 
-CONFTEST = """
-import fixtures.judging
-
-pytest_plugins = ["fixtures.plugin", "fixtures.run", "fixtures.judging", "fixtures.report"]
-fixtures.judging.open_run = lambda config: None
-"""
+CONFTEST = 'pytest_plugins = ["fixtures.plugin", "fixtures.run", "fixtures.judging", "fixtures.report"]'
 PROMISES = '''
 from fixtures.outcomes import NotObservableError, said
 
@@ -241,22 +236,19 @@ def test_skipped():
 '''
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def results(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What a run leaves in which every kind of text had something secret in it."""
-    project = tmp_path_factory.mktemp("project")
-    folder = project / "tests" / "acceptance"
-    folder.mkdir(parents=True)
+    monkeypatch.setattr(judging, "open_run", lambda _: None)
+    folder = pytester.mkdir("tests") / "acceptance"
+    folder.mkdir()
     (folder / "test_portal.py").write_text(PROMISES)
-    (project / "conftest.py").write_text(CONFTEST)
-    (project / "pytest.ini").write_text(
-        f"[pytest]\naddopts = --import-mode=importlib -p no:locust\npythonpath = {ROOT}\n"
-    )
-    (project / "mine.toml").write_text(f'extends = "{ROOT}/environments/local.toml"\nrequired = []\n')
-    command = [sys.executable, "-m", "pytest", "--env=./mine.toml", "--report=out", "-p", "no:cacheprovider"]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
-    (project / "out" / "terminal.txt").write_text(done.stdout + done.stderr)
-    return project / "out"
+    (pytester.path / "mine.toml").write_text(f'extends = "{ROOT}/environments/local.toml"\nrequired = []\n')
+    pytester.makeconftest(CONFTEST)
+    pytester.makeini("[pytest]\naddopts = --import-mode=importlib -p no:locust -p no:cacheprovider\n")
+    result = pytester.runpytest_inprocess("--env=./mine.toml", "--report=out")
+    (pytester.path / "out" / "terminal.txt").write_text("\n".join([*result.outlines, *result.errlines]))
+    return pytester.path / "out"
 
 
 def test_report_leads_with_the_verdict(results: Path) -> None:

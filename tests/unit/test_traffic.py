@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from fixtures.environment_file import ROOT
-from fixtures.outages import Outage, Row, outages
+from fixtures.outages import Row, outages
 from fixtures.outcomes import NoVerdictError
 from fixtures.traffic import Traffic, UnsteadyError, is_steady, sent
 from fixtures.traffic_control import Look
@@ -45,12 +45,6 @@ class Portal:
         return web.Response(status=503) if failing else web.Response(text='<backstage.io> "metadata"')
 
 
-def edges(outage: Outage, rows: tuple[Row, ...]) -> tuple[float, float]:
-    """Seconds from being due to being over, of the first failed request and of the next good one."""
-    of_kind = {row.scheduled: row.ended - row.scheduled for row in rows if row.kind == outage.kind}
-    return of_kind[outage.begin], of_kind[outage.end]
-
-
 def test_outage_is_measured_to_within_a_period_of_each_kind(
     serve: Callable[[web.Application], str], tmp_path: Path
 ) -> None:
@@ -62,13 +56,13 @@ def test_outage_is_measured_to_within_a_period_of_each_kind(
         portal.fail(after=0.05, seconds=0.4)
         traffic.wait_until_lasted(0.6)
 
-    # Not judged here: on a machine that is busy with something else this prober may rightly have no verdict.
-    found = {outage.kind: outage for outage in outages(traffic.rows)}
-    assert found.keys() == set(KINDS)
-    for kind, outage in found.items():
-        first, next_good = edges(outage, traffic.rows)
-        assert -first <= outage.begin - portal.fails_from <= plan.period(kind)
-        assert -next_good <= outage.end - portal.fails_until <= plan.period(kind)
+    # Not judged here: on a machine that is busy with something else this prober may rightly have no verdict. There,
+    # too, a request that the server was slow to take is answered by what it does later, as a user would see it.
+    for kind in KINDS:
+        seen = [outage for outage in outages(traffic.rows) if outage.kind == kind]
+        slowest = max(row.ended - row.scheduled for row in traffic.rows if row.kind == kind)
+        assert -slowest <= seen[0].begin - portal.fails_from <= plan.period(kind) + slowest
+        assert -slowest <= seen[-1].end - portal.fails_until <= plan.period(kind) + slowest
 
 
 def test_traffic_dies_with_whoever_started_it(serve: Callable[[web.Application], str], tmp_path: Path) -> None:
