@@ -15,10 +15,12 @@ from fixtures.environment_file import ROOT
 
 ENVIRONMENT = f'extends = "{ROOT}/environments/local.toml"\npermissions = ["observe"]\nrequired = []\n'
 CONFTEST = """
+import time
 import types
 from pathlib import Path
 
 import fixtures.judging
+import fixtures.unchanged
 from fixtures.outcomes import NoVerdictError, said
 from fixtures.run import OPEN
 from fixtures.witness import ChangedMeanwhileError
@@ -27,6 +29,8 @@ pytest_plugins = ["fixtures.plugin", "fixtures.run", "fixtures.judging", "fixtur
 
 
 class Witness:
+    looked = time.monotonic()
+
     def check(self):
         if Path("silent").exists():
             raise NoVerdictError(said("an answer", "none", "kubectl"))
@@ -36,12 +40,13 @@ class Witness:
 
 def open_run(config):
     config.stash[OPEN] = types.SimpleNamespace(
-        witness=Witness(), client=None, reference=None, environment=None, started=None, tested={}
+        witness=Witness(), client=None, reference=None, environment=None, started=None, tested={{}}
     )
 
 
 def pytest_configure():
     fixtures.judging.open_run = open_run
+    fixtures.unchanged.LOOK_EVERY = {look_every}
     fixtures.judging.evidence.collect = lambda *_: None
     fixtures.judging.Objects = lambda _: None
 """
@@ -68,13 +73,13 @@ class Ended:
     output: str
 
 
-def run(project: Path, **files: str) -> Ended:
+def run(project: Path, *, look_every: float = 0, **files: str) -> Ended:
     """Run pytest over files of checks, each named after its promise."""
     folder = project / "tests" / "acceptance"
     folder.mkdir(parents=True)
     for promise, checks in files.items():
         (folder / f"test_{promise}.py").write_text(HEAD + checks)
-    (project / "conftest.py").write_text(CONFTEST)
+    (project / "conftest.py").write_text(CONFTEST.format(look_every=look_every))
     (project / "pytest.ini").write_text(
         f"[pytest]\naddopts = --import-mode=importlib --strict-markers -p no:locust\npythonpath = {ROOT}\n"
     )
@@ -95,13 +100,21 @@ def test_run_whose_target_stays_as_it_was_is_judged(tmp_path: Path) -> None:
     }
 
 
-def test_change_ends_the_run_at_the_end_of_the_file(tmp_path: Path) -> None:
-    """Without a verdict, though everything was kept; the files that follow do not run."""
+def test_change_ends_the_run(tmp_path: Path) -> None:
+    """Without a verdict, though everything was kept; nothing else runs."""
     ended = run(tmp_path, workload=CHANGING + KEPT, service=BROKEN)
+
+    assert ended.outcomes == {"test_changing": "kept"}
+    assert (ended.code, ended.reasons) == (6, [CHANGED])
+    assert "!! nobody can tell any more what is judged !!" in ended.output
+
+
+def test_change_is_seen_at_the_end_at_the_latest(tmp_path: Path) -> None:
+    """However seldom it is looked for."""
+    ended = run(tmp_path, look_every=1000, workload=CHANGING, service=KEPT)
 
     assert ended.outcomes == {"test_changing": "kept", "test_kept": "kept"}
     assert (ended.code, ended.reasons) == (6, [CHANGED])
-    assert "!! nobody can tell any more what is judged !!" in ended.output
 
 
 @pytest.mark.parametrize(
@@ -128,7 +141,7 @@ def test_promise_that_was_broken_before_the_change_stays_broken(tmp_path: Path) 
 
 
 def test_failure_stays_broken_where_nobody_can_look(tmp_path: Path) -> None:
-    """An API server that is silent excuses nothing; that nobody could look is told at the end of the file."""
+    """An API server that is silent excuses nothing; that nobody could look is told, and ends the run."""
     ended = run(tmp_path, workload=SILENT, service=KEPT)
 
     assert ended.outcomes == {"test_failing": "broken"}
