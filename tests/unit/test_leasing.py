@@ -150,7 +150,7 @@ def test_run_waits_until_a_pipeline_has_deployed(
         told.append(text)
         later(0.05, lambda: cluster.remove(LEASES, "acceptance-backstage"))
 
-    assert leasing.taken_when_free(lease, within=5, tell=tell) == {}
+    assert leasing.when_free(lease, lease.take, within=5, tell=tell) == {}
 
     [once] = told
     assert once == (
@@ -176,7 +176,7 @@ def test_lease_that_does_not_become_free_is_no_verdict(
     lease = RunLease(server.api(), "portal", "acceptance-backstage", Holder("me", "jane@laptop"))
 
     with pytest.raises(NoVerdictError) as late:
-        leasing.taken_when_free(lease, within=0.05, tell=lambda _: None)
+        leasing.when_free(lease, lease.take, within=0.05, tell=lambda _: None)
 
     assert str(late.value) == (
         "expected: nobody else to hold Lease portal/acceptance-backstage within 0.05 s\n"
@@ -199,6 +199,22 @@ def test_command_line_says_whether_to_wait(
     assert "22:31:04 UTC, until somebody deletes it" in capsys.readouterr().out
     assert restored(Config(restore=True, lease="wait"), monkeypatch, "disrupt") == 6
     assert "within 0.05 s" in capsys.readouterr().out
+
+
+def test_observer_waits_too_and_holds_nothing(
+    cluster: FakeCluster, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It only reads."""
+    monkeypatch.setattr(leasing, "LOOK_AGAIN", 0.01)
+    pipelines(cluster)
+    config, remembered = Config(restore=False, lease="wait"), list[bool]()
+    witness = SimpleNamespace(remember=lambda: remembered.append(True))
+    begin = cast("Any", leasing.run_lease).__wrapped__
+    later(0.05, lambda: cluster.remove(LEASES, "acceptance-backstage"))
+
+    assert next(begin(config, environment("observe"), client(server), REFERENCE, witness)) is None
+
+    assert (remembered, cluster.changes(), cluster.collections[LEASES]) == ([True], [], {})
 
 
 class Config:
