@@ -10,6 +10,7 @@ import pytest
 from tests.lab.conftest import Kubectl
 from tests.operations.real_run import Run, deploy_reference, environment, lab_kubectl
 
+NOBODY = '{"spec": {"selector": {"app.kubernetes.io/name": "nobody"}}}'
 RELEASE = ("set", "image", "deployment/backstage", "backstage=lab.local/backstage:none")
 
 
@@ -44,3 +45,15 @@ def test_deployment_in_the_middle_of_a_run_leaves_no_verdict(kubectl: Kubectl, s
     assert " UTC): spec.template.spec.containers[backstage].image | look next: " in verdict["reasons"][0]
     assert "broken" not in {check["outcome"] for check in verdict["checks"]}
     assert "autoscaling" not in {check["promise"] for check in verdict["checks"] if check["outcome"] == "kept"}
+
+
+def test_what_fails_after_a_change_is_no_broken_promise(kubectl: Kubectl, smoke: Run) -> None:
+    """Users are not served any more, since somebody pointed the Service elsewhere: whatever is asked, they did it."""
+    smoke.wait_until_says("test_workload.py ...")
+    kubectl("-n", "backstage", "patch", "service", "backstage", "--field-manager=somebody", "-p", NOBODY)
+
+    assert smoke.code() == 6, smoke.output
+    verdict = smoke.verdict()
+    assert "Service backstage/backstage changed by somebody (Update, 20" in verdict["reasons"][0]
+    assert " UTC): spec.selector | look next: " in verdict["reasons"][0]
+    assert "broken" not in {check["outcome"] for check in verdict["checks"]}
