@@ -141,4 +141,4 @@ def test_second_run_waits_for_nobody_and_says_who_is_at_work(kubectl: Kubectl, e
         kubectl("-n", "backstage", "delete", "lease", "acceptance-backstage")
 
     assert done.returncode == 6
-    assert "seen: pipeline-17 (process 0, run pipeline-17) since 2026-01-01 00:00:00 UTC" in done.stdout
+    assert "seen: pipeline-17 since 2026-01-01 00:00:00 UTC, renewed 0 s ago for 300 s" in done.stdout

@@ -17,19 +17,23 @@ from fixtures.leasing import Tenure, holding, leftovers
 from fixtures.manifest import Manifest
 from fixtures.outcomes import NoVerdictError
 from fixtures.reference import Reference
-from tests.unit.fakecluster import LEASES, FakeCluster
+from tests.unit.fakecluster import LEASES, FakeCluster, later
 from tests.unit.fakeserver import Server
 
 REFERENCE = Reference("here", (Manifest({"kind": "Deployment", "metadata": {"name": "backstage"}}),))
 DEAD = Holder("dead", "jane@laptop")
 
 
-def environment(*permissions: str) -> Environment:
+def environment(*permissions: str, lease_free: float = 1) -> Environment:
     """Of these permissions."""
-    namespaces = SimpleNamespace(deployment="portal")
-    faults = SimpleNamespace(heal={})
     return cast(
-        "Environment", SimpleNamespace(permissions=frozenset(permissions), namespaces=namespaces, faults=faults)
+        "Environment",
+        SimpleNamespace(
+            permissions=frozenset(permissions),
+            namespaces=SimpleNamespace(deployment="portal"),
+            faults=SimpleNamespace(heal={}),
+            timeouts=SimpleNamespace(lease_free=lease_free),
+        ),
     )
 
 
@@ -133,16 +137,97 @@ def test_leftovers_of_a_run_at_work_are_none(cluster: FakeCluster, server: Serve
     assert cluster.requests
 
 
+def test_run_waits_until_a_pipeline_has_deployed(
+    cluster: FakeCluster, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It tells who is at work since when, once, and begins when nobody is."""
+    monkeypatch.setattr(leasing, "LOOK_AGAIN", 0.01)
+    pipelines(cluster)
+    lease = RunLease(server.api(), "portal", "acceptance-backstage", Holder("me", "jane@laptop"))
+    told: list[str] = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        later(0.05, lambda: cluster.remove(LEASES, "acceptance-backstage"))
+
+    assert leasing.when_free(lease, lease.take, within=5, tell=tell) == {}
+
+    [once] = told
+    assert once == (
+        "waiting, 0 of 5 s; expected: nobody else to hold Lease portal/acceptance-backstage; "
+        "seen: held by pipeline-17 since 2026-11-25 22:31:04 UTC"
+    )
+    assert cluster.collections[LEASES]["acceptance-backstage"]["spec"]["holderIdentity"] == "me"
+    lease.release()
+
+
+def pipelines(cluster: FakeCluster) -> None:
+    """A Lease without an end."""
+    metadata = {"name": "acceptance-backstage", "creationTimestamp": "2026-11-25T22:31:04Z"}
+    cluster.put(LEASES, {"metadata": metadata, "spec": {"holderIdentity": "pipeline-17"}})
+
+
+def test_lease_that_does_not_become_free_is_no_verdict(
+    cluster: FakeCluster, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was judged; nothing is broken."""
+    monkeypatch.setattr(leasing, "LOOK_AGAIN", 0.01)
+    pipelines(cluster)
+    lease = RunLease(server.api(), "portal", "acceptance-backstage", Holder("me", "jane@laptop"))
+
+    with pytest.raises(NoVerdictError) as late:
+        leasing.when_free(lease, lease.take, within=0.05, tell=lambda _: None)
+
+    assert str(late.value) == (
+        "expected: nobody else to hold Lease portal/acceptance-backstage within 0.05 s\n"
+        "seen: held by pipeline-17 since 2026-11-25 22:31:04 UTC\n"
+        "look next: kubectl -n portal wait --for=delete lease/acceptance-backstage --timeout=30m"
+    )
+
+
+def test_command_line_says_whether_to_wait(
+    cluster: FakeCluster, server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--restore` as well as a run."""
+    chosen_environment = environment("observe", "disrupt", lease_free=0.05)
+    run = SimpleNamespace(environment=chosen_environment, client=client(server), reference=REFERENCE)
+    monkeypatch.setattr(leasing, "open_run", lambda _: run)
+    monkeypatch.setattr(leasing, "LOOK_AGAIN", 0.01)
+    pipelines(cluster)
+
+    assert restored(Config(restore=True, lease="fail"), monkeypatch, "disrupt") == 6
+    assert "22:31:04 UTC, until somebody deletes it" in capsys.readouterr().out
+    assert restored(Config(restore=True, lease="wait"), monkeypatch, "disrupt") == 6
+    assert "within 0.05 s" in capsys.readouterr().out
+
+
+def test_observer_waits_too_and_holds_nothing(
+    cluster: FakeCluster, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It only reads."""
+    monkeypatch.setattr(leasing, "LOOK_AGAIN", 0.01)
+    pipelines(cluster)
+    config, remembered = Config(restore=False, lease="wait"), list[bool]()
+    witness = SimpleNamespace(remember=lambda: remembered.append(True))
+    begin = cast("Any", leasing.run_lease).__wrapped__
+    later(0.05, lambda: cluster.remove(LEASES, "acceptance-backstage"))
+
+    assert next(begin(config, environment("observe"), client(server), REFERENCE, witness)) is None
+
+    assert (remembered, cluster.changes(), cluster.collections[LEASES]) == ([True], [], {})
+
+
 class Config:
     """A command line."""
 
-    def __init__(self, *, restore: bool) -> None:
-        self.restore = restore
+    def __init__(self, *, restore: bool, lease: str = "fail") -> None:
+        self.restore, self.lease = restore, lease
+        self.pluginmanager = SimpleNamespace(get_plugin=lambda _: None)
         self.stash = pytest.Stash()
 
     def getoption(self, name: str) -> object:
         """Its value."""
-        return {"--restore": self.restore, "--env": "prod", "--image": None}[name]
+        return {"--restore": self.restore, "--env": "prod", "--image": None, "--lease": self.lease}[name]
 
 
 def restored(config: Config, monkeypatch: pytest.MonkeyPatch, *permissions: str) -> int | None:

@@ -66,6 +66,7 @@ def test_rejected_names_every_reason_broken_first() -> None:
             "drift is required and not observable",
         ),
         (verdict(check("https", "no verdict", "no route")), "https: no route"),
+        (verdict(check("https", "kept"), required="https drift", problems=("stopped",)), "stopped"),
     ],
 )
 def test_no_verdict_where_something_stays_open(found: Verdict, reason: str) -> None:

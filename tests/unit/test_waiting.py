@@ -91,6 +91,22 @@ def test_wait_says_what_it_expected_what_it_saw_and_where_to_look() -> None:
     assert clock.now == 180
 
 
+def test_wait_tells_what_it_waits_for_whenever_that_looks_different() -> None:
+    """A line per change, with the time that has passed of the time that there is; nothing about the last reading."""
+    told: list[str] = []
+    clock, readings = Clock(), Readings("held by a", "held by a", "held by b", "free")
+
+    wait_for(
+        "the Lease", readings, until=lambda reading: reading == "free", within=60, look_next="", every=2,
+        tell=told.append, sleep=clock.sleep, clock=clock,
+    )  # fmt: skip
+
+    assert told == [
+        "waiting, 0 of 60 s; expected: the Lease; seen: held by a",
+        "waiting, 4 of 60 s; expected: the Lease; seen: held by b",
+    ]
+
+
 def test_wait_passes_on_the_errors_of_its_reader() -> None:
     """What the reader does not take for "not yet" ends the wait at once."""
 

@@ -1,0 +1,77 @@
+"""Runs of the suite against the lab, in processes of their own: what happens meanwhile is the test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from fixtures.waiting import wait_for
+from tests.lab.conftest import Kubectl, run, run_lab
+
+ROOT = Path(__file__).parents[2]
+ENDED_WITHIN = 300
+"""Seconds. The smoke takes 15 when nothing else runs on the machine."""
+
+
+def lab_kubectl() -> Kubectl:
+    """Kubectl as the lab's administrator."""
+    facts = json.loads(run_lab("facts"))
+    return Kubectl(facts["kubectl"], facts["kubeconfig"])
+
+
+def deploy_reference(kubectl: Kubectl) -> None:
+    """Backstage as the reference has it, whoever changed it; returns when it is rolled out."""
+    overlay = str(ROOT / "manifests" / "overlays" / "local")
+    kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=backstage-acceptance", "-k", overlay)
+    kubectl("-n", "backstage", "rollout", "status", "deployment/backstage", "--timeout=300s")
+
+
+def environment(folder: Path, identity: str, *permissions: str) -> Path:
+    """The lab as one of the suite's identities sees it; nothing is started or repaired, nothing required."""
+    run([sys.executable, "manifests/rbac/apply.py", "--kubeconfig=.lab/kubeconfig", f"--into={folder}"])
+    file = folder / "mine.toml"
+    file.write_text(
+        f'extends = "{ROOT}/environments/smoke.toml"\npermissions = {json.dumps(permissions)}\nrequired = []\n'
+        f'[cluster]\nkubeconfig = "{folder}/{identity}"\n'
+    )
+    return file
+
+
+class Run:
+    """A run at work."""
+
+    def __init__(self, environment: Path, *arguments: str) -> None:
+        self.folder = environment.parent / "results"
+        self._file = environment.parent / "output.txt"
+        command = [sys.executable, "-u", "-m", "pytest", f"--env={environment}", f"--report={self.folder}", *arguments]
+        with self._file.open("w") as output:
+            self._process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+
+    @property
+    def output(self) -> str:
+        """What it has said so far."""
+        return self._file.read_text()
+
+    def wait_until_says(self, text: str) -> None:
+        """As soon as it has said this."""
+        wait_for(
+            f"a run that says {text!r}",
+            lambda: self.output,
+            until=lambda said: text in said or self._process.poll() is not None,
+            within=ENDED_WITHIN,
+            every=0.05,
+            look_next=str(self._file),
+        )
+        assert text in self.output, self.output
+
+    def code(self) -> int:
+        """Its exit code, when it has ended."""
+        return self._process.wait(ENDED_WITHIN)
+
+    def verdict(self) -> dict[str, Any]:
+        """What it came to."""
+        written: dict[str, Any] = json.loads((self.folder / "verdict.json").read_text())
+        return written

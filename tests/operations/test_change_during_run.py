@@ -1,0 +1,59 @@
+"""A deployment rolled out in the middle of a run: no verdict, and who did it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.conftest import Kubectl
+from tests.operations.real_run import Run, deploy_reference, environment, lab_kubectl
+
+NOBODY = '{"spec": {"selector": {"app.kubernetes.io/name": "nobody"}}}'
+RELEASE = ("set", "image", "deployment/backstage", "backstage=lab.local/backstage:none")
+
+
+@pytest.fixture(scope="module")
+def kubectl() -> Kubectl:
+    """As the lab's administrator."""
+    return lab_kubectl()
+
+
+@pytest.fixture
+def smoke(kubectl: Kubectl, tmp_path: Path) -> Iterator[Run]:
+    """A run that observes Backstage as it was deployed; afterwards it is deployed so again."""
+    deploy_reference(kubectl)
+    run = Run(environment(tmp_path, "observer", "observe"), "tests/acceptance")
+    yield run
+    run.code()
+    deploy_reference(kubectl)
+
+
+def test_deployment_in_the_middle_of_a_run_leaves_no_verdict(kubectl: Kubectl, smoke: Run) -> None:
+    """It ends, names the field manager and the field, and breaks no promise, though the rollout is stuck."""
+    smoke.wait_until_says("test_workload.py ...")
+    kubectl("-n", "backstage", *RELEASE, "--field-manager=release-pipeline-17")
+
+    assert smoke.code() == 6, smoke.output
+    verdict = smoke.verdict()
+    assert verdict["verdict"] == "no verdict"
+    assert verdict["reasons"][0].startswith(
+        "expected: nobody to change what is judged while it is judged | "
+        "seen: Deployment backstage/backstage changed by release-pipeline-17 (Update, 20"
+    )
+    assert " UTC): spec.template.spec.containers[backstage].image | look next: " in verdict["reasons"][0]
+    assert "broken" not in {check["outcome"] for check in verdict["checks"]}
+    assert "autoscaling" not in {check["promise"] for check in verdict["checks"] if check["outcome"] == "kept"}
+
+
+def test_what_fails_after_a_change_is_no_broken_promise(kubectl: Kubectl, smoke: Run) -> None:
+    """Users are not served any more, since somebody pointed the Service elsewhere: whatever is asked, they did it."""
+    smoke.wait_until_says("test_workload.py ...")
+    kubectl("-n", "backstage", "patch", "service", "backstage", "--field-manager=somebody", "-p", NOBODY)
+
+    assert smoke.code() == 6, smoke.output
+    verdict = smoke.verdict()
+    assert "Service backstage/backstage changed by somebody (Update, 20" in verdict["reasons"][0]
+    assert " UTC): spec.selector | look next: " in verdict["reasons"][0]
+    assert "broken" not in {check["outcome"] for check in verdict["checks"]}
