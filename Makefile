@@ -6,6 +6,8 @@ CACHE ?= /var/cache/gke-lab
 LOCK_HASH := $(shell sha256sum requirements.lock | cut -c1-16)
 VENV := $(CACHE)/venv/$(LOCK_HASH)
 PYTHON := $(VENV)/bin/python
+# Tools that are Go modules (tools/go.mod), built by the Go of the virtual environment.
+TOOLS := $(CACHE)/tools/$(shell cat requirements.lock tools/go.mod tools/go.sum | sha256sum | cut -c1-16)
 export GKE_LAB_CACHE := $(CACHE)
 
 .PHONY: help venv lab lab-down acceptance smoke detection chaos on-the-lab check unit test-lab rbac test lock
@@ -42,11 +44,17 @@ detection: rbac ## break the deployment on the lab in every known way: each must
 chaos: venv ## attack the deployment on the lab, one fault at a time, and measure what users felt
 	@$(PYTHON) -m pytest tests/chaos
 
-check: venv ## lint, types, import contracts
+$(TOOLS)/actionlint: | venv
+	@echo "building actionlint (about 1 min)"
+	@cd tools && GOPATH=$(CACHE)/go GOCACHE=$(CACHE)/go-build GOTOOLCHAIN=local GOFLAGS=-mod=readonly GOWORK=off CGO_ENABLED=0 \
+	$(VENV)/lib/python3*/site-packages/go/bin/go build -trimpath -buildvcs=false -o $@ github.com/rhysd/actionlint/cmd/actionlint
+
+check: venv $(TOOLS)/actionlint ## lint (of workflows, too), types, import contracts
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy lab fixtures tests conftest.py manifests/rbac/apply.py benchmarks
 	@.venv/bin/lint-imports
+	@$(TOOLS)/actionlint -shellcheck= -pyflakes=
 
 unit: venv ## tests without a cluster
 	@$(PYTHON) -m pytest tests/unit
