@@ -92,7 +92,10 @@ def test_clocks_may_differ_a_little() -> None:
         ),
         (
             IMAGE,
-            {"verdict": "rejected", "reasons": ["https: no page", "database: refused"]},
+            {
+                "verdict": "rejected",
+                "reasons": ["https: no page", "database: expected: a | seen: refused | look next: b"],
+            },
             (
                 "expected: an accepted run; seen: rejected: https: no page; database: refused; "
                 "look next: the report beside the verdict"
