@@ -24,11 +24,10 @@ BLOCK: Final = re.compile(r"^```(console|sh)\n(.*?)^```$", re.MULTILINE | re.DOT
 HERE: Final = (
     r"python -m fixtures\.(gate|summary) ",
     r"python -m lab inject$",
-    r"python -m lab --help",
-    r"pytest --env=mine\.toml .*--show-environment",
-    r"manifests/rbac/apply\.py --help",
-    r"kubectl kustomize \S+",
-    r"cp environments/staging\.toml mine\.toml",
+    r"pytest --env=environments/mine\.toml --show-environment$",
+    r"kubectl kustomize \S+$",
+    r"grep -rn SET-ME \S+$",
+    r"cp environments/staging\.toml environments/mine\.toml$",
 )
 ON_THE_LAB: Final = (
     r"kubectl (-n \S+ )?(get|describe|logs|top|diff|rollout (status|history)) ",

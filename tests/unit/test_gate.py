@@ -115,6 +115,14 @@ def test_clocks_may_differ_a_little() -> None:
             ),
         ),
         (
+            IMAGE,
+            {"tested": {**ACCEPTED["tested"], "left_out": ["load", "disrupt"]}},
+            (
+                "expected: a run with all that staging permits; seen: --only, without load, disrupt; "
+                "look next: pytest --env=staging"
+            ),
+        ),
+        (
             "registry.example/backstage:1",
             {},
             (
