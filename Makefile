@@ -10,7 +10,7 @@ PYTHON := $(VENV)/bin/python
 TOOLS := $(CACHE)/tools/$(shell cat requirements.lock tools/go.mod tools/go.sum | sha256sum | cut -c1-16)
 export GKE_LAB_CACHE := $(CACHE)
 
-.PHONY: help venv lab lab-down acceptance smoke detection chaos on-the-lab check unit test-lab rbac test lock
+.PHONY: help venv lab lab-down acceptance smoke detection chaos on-the-lab check unit test-lab rbac test picture lock
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -82,6 +82,10 @@ test: check unit ## everything that CI runs: the above, the lab and its tests, a
 	$(PYTHON) -m lab down || status=$$?; \
 	$(PYTHON) -m lab.traces --since $$before || status=$$?; \
 	rm -f $$before; exit $$status
+
+picture: ## docs/architecture.svg anew from its source, by Graphviz (apt-get install graphviz)
+	@dot -Tsvg docs/architecture.dot > docs/architecture.svg
+	@echo "<!-- architecture.dot: $$(sha256sum < docs/architecture.dot | cut -c1-64) -->" >> docs/architecture.svg
 
 lock: ## requirements.lock anew from pyproject.toml
 	@.venv/bin/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
