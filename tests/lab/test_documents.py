@@ -19,6 +19,7 @@ SHOWN = {each.text: each for each in commands() if each.is_one_of(ON_THE_LAB) an
 COMPLAINT = re.compile(r"^(error|Error|Unable|curl:)", re.MULTILINE)
 NOTHING_TO_SHOW = {
     r"kubectl .* --previous$": "previous terminated container",  # nothing was restarted, as it should be
+    r"kubectl .*get lease ": "not found",  # no run is at work
     r"kubectl diff ": "",  # kubectl ends with 1 where there is a difference, and says it
 }
 """Commands that may end badly on a healthy deployment, and what they must say then."""
@@ -37,6 +38,7 @@ def shell(facts: dict[str, Any], pods: list[Manifest], gateway_address: str) -> 
     words = {
         "KIND NAME": "deployment backstage",
         "ENVIRONMENT": "local",
+        "NODE": pods[0]["spec"]["nodeName"],
         "POD": pods[0]["metadata"]["name"],
         "HOST": facts["hostname"],
         "ADDRESS": gateway_address,
