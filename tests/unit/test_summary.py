@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -91,6 +92,15 @@ def test_what_was_left_out_is_not_taken_for_kept() -> None:
         "\n"
         "Not permitted: disruption (2).\n"
     )
+
+
+def test_cost_of_a_fault_is_told() -> None:
+    """Of chaos, which requires nothing; of an acceptance the report has the figures."""
+    measured = {"longest outage": (0.4, "s"), "requests": (806.0, ""), "recovery": (20.25, "s")}
+    attack = replace(check("pods", "kept"), check="test_loss_of_a_pod", measured=measured)
+
+    assert "\n\n- test_loss_of_a_pod: longest outage 0.4 s, requests 806, recovery 20.25 s\n" in told(attack)
+    assert "outage" not in told(attack, required="pods")
 
 
 def test_run_that_could_not_begin_says_why() -> None:
