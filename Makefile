@@ -54,7 +54,7 @@ check: venv $(TOOLS)/actionlint ## lint (of workflows, too), types, import contr
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy lab fixtures tests conftest.py manifests/rbac/apply.py benchmarks
 	@.venv/bin/lint-imports
-	@$(TOOLS)/actionlint -shellcheck= -pyflakes=
+	@$(TOOLS)/actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 
 unit: venv ## tests without a cluster
 	@$(PYTHON) -m pytest tests/unit
