@@ -53,6 +53,14 @@ def test_accepted_image_may_be_promoted() -> None:
     assert [refused(), refused(f"elsewhere.example/portal@{DIGEST}")] == ["", ""]
 
 
+def test_one_name_with_two_digests_is_no_acceptance_of_either() -> None:
+    """Under a tag as under two digests: a release was being rolled out."""
+    expected = f"expected: a run that tested {DIGEST} alone; seen: {OTHER} under the same name; "
+
+    assert refused(tested={"images": {"registry.example:5000/backstage:1": [IMAGE, OTHER]}}).startswith(expected)
+    assert refused(tested={"images": {"registry.example:5000/backstage:1": [IMAGE], "backstage": [OTHER]}}) == ""
+
+
 def test_clocks_may_differ_a_little() -> None:
     """A run that ended a moment from now is one of just now."""
     assert refused(ended="2026-01-02T00:00:30+00:00") == ""
@@ -145,7 +153,7 @@ def test_clocks_may_differ_a_little() -> None:
         ),
         (
             IMAGE,
-            {"tested": {"images": {"registry.example/backstage:1": [IMAGE, OTHER]}}},
+            {"tested": {"images": {IMAGE: [IMAGE], f"registry.example/backstage@{OTHER}": [OTHER], "proxy": [PROXY]}}},
             (
                 f"expected: a run that tested {DIGEST} alone; seen: {OTHER} under the same name; "
                 f"look next: pytest --env=staging --image={IMAGE}"
