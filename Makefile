@@ -87,5 +87,7 @@ picture: ## docs/architecture.svg anew from its source, by Graphviz (apt-get ins
 	@dot -Tsvg docs/architecture.dot > docs/architecture.svg
 	@echo "<!-- architecture.dot: $$(sha256sum < docs/architecture.dot | cut -c1-64) -->" >> docs/architecture.svg
 
-lock: ## requirements.lock anew from pyproject.toml
-	@.venv/bin/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+COMPILE := .venv/bin/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet
+lock: ## requirements.lock anew from pyproject.toml, and of it what the image needs
+	@$(COMPILE) --all-extras -o requirements.lock
+	@$(COMPILE) --constraint requirements.lock -o requirements-suite.lock
