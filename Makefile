@@ -6,11 +6,13 @@ CACHE ?= /var/cache/gke-lab
 LOCK_HASH := $(shell sha256sum requirements.lock | cut -c1-16)
 VENV := $(CACHE)/venv/$(LOCK_HASH)
 PYTHON := $(VENV)/bin/python
+# Tools that are Go modules (tools/go.mod), built by the Go of the virtual environment.
+TOOLS := $(CACHE)/tools/$(shell cat requirements.lock tools/go.mod tools/go.sum | sha256sum | cut -c1-16)
 export GKE_LAB_CACHE := $(CACHE)
 # Byte code may be written, whatever the caller's environment says: compiling all anew costs each run seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv lab lab-down acceptance smoke detection chaos on-the-lab check unit storm test-lab rbac test lock
+.PHONY: help venv lab lab-down acceptance smoke detection chaos on-the-lab check unit storm test-lab rbac test picture lock
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -44,11 +46,17 @@ detection: rbac ## break the deployment on the lab in every known way: each must
 chaos: venv ## attack the deployment on the lab, one fault at a time, and measure what users felt
 	@$(PYTHON) -m pytest tests/chaos
 
-check: venv ## lint, types, import contracts
+$(TOOLS)/actionlint: | venv
+	@echo "building actionlint (about 1 min)"
+	@cd tools && GOPATH=$(CACHE)/go GOCACHE=$(CACHE)/go-build GOTOOLCHAIN=local GOFLAGS=-mod=readonly GOWORK=off CGO_ENABLED=0 \
+	$(VENV)/lib/python3*/site-packages/go/bin/go build -trimpath -buildvcs=false -o $@ github.com/rhysd/actionlint/cmd/actionlint
+
+check: venv $(TOOLS)/actionlint ## lint (of workflows, too), types, import contracts
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy lab fixtures tests conftest.py manifests/rbac/apply.py benchmarks
 	@.venv/bin/lint-imports
+	@$(TOOLS)/actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 
 unit: venv ## tests without a cluster
 	@$(PYTHON) -m pytest tests/unit
@@ -79,6 +87,10 @@ test: check unit storm ## everything that CI runs: the above, the lab and its te
 	$(PYTHON) -m lab down || status=$$?; \
 	$(PYTHON) -m lab.traces --since $$before || status=$$?; \
 	rm -f $$before; exit $$status
+
+picture: ## docs/architecture.svg anew from its source, by Graphviz (apt-get install graphviz)
+	@dot -Tsvg docs/architecture.dot > docs/architecture.svg
+	@echo "<!-- architecture.dot: $$(sha256sum < docs/architecture.dot | cut -c1-64) -->" >> docs/architecture.svg
 
 COMPILE := .venv/bin/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet
 lock: ## requirements.lock anew from pyproject.toml, and of it what the image needs

@@ -20,6 +20,7 @@ FOUND_LOST = 120.0
 """Seconds until Kubernetes calls a silent node unknown: 40 to 50 of its own grace period, and a half more."""
 
 
+@pytest.mark.needs("apply")  # the autoscaler's minimum is raised
 def test_drain_during_a_scale_out_goes_unnoticed(chaos: Chaos, environment: Environment) -> None:
     """While the portal grows, a machine can be emptied, and users are served as well as ever."""
     hpa = chaos.maintained.reference.the("HorizontalPodAutoscaler")

@@ -229,6 +229,17 @@ def test_unknown_environment_is_a_usage_error(run: Run) -> None:
     assert "expected: an environment of local, prod, smoke, staging, or a path; seen: stagin" in ended.output
 
 
+def test_verdict_says_what_the_command_line_has_left_out(pytester: pytest.Pytester, run: Run, ended: Ended) -> None:
+    """A run that `--only` narrows may be accepted; the gate must see that it accepts no candidate."""
+    wide = ENVIRONMENT.format(root=ROOT, required="[]").replace('["observe"]', '["observe", "load", "apply"]')
+    (pytester.path / "wide.toml").write_text(wide)
+
+    narrowed = run("--env=./wide.toml", "--only=observe", "-k", "certificate")
+
+    assert (narrowed.code, narrowed.verdict["tested"]) == (0, {"left_out": ["apply", "load"]})
+    assert ended.verdict["tested"] == {}
+
+
 @pytest.fixture
 def attacked(pytester: pytest.Pytester, run: Run) -> Run:
     """The same in a project that has chaos as well."""

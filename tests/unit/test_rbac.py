@@ -107,3 +107,18 @@ def test_overlay_of_the_documents_moves_and_extends_the_bindings(tmp_path: Path)
     assert len(observing) == 4
     assert all({"Group", "User"} < {subject["kind"] for subject in item["subjects"]} for item in observing)
     assert all("User" not in str(item["subjects"]) for item in bindings if item not in observing)
+
+
+def test_overlay_for_a_pipeline_adds_its_account_to_every_permission(tmp_path: Path) -> None:
+    """As `docs/adopting.md` shows it: one account of Google's in all bindings, beside our own."""
+    rbac = os.path.relpath(RBAC, tmp_path)
+    blocks = re.findall(r"```yaml\n(.*?)```", Path("docs/adopting.md").read_text(), re.DOTALL)
+    [shown] = [block for block in blocks if "manifests/rbac" in block]
+    (tmp_path / "kustomization.yaml").write_text(shown.replace("../../manifests/rbac", rbac))
+
+    bindings = [item for item in yaml.safe_load_all(rendered(tmp_path)) if item["kind"].endswith("RoleBinding")]
+
+    names = {subject["name"] for item in bindings for subject in item["subjects"] if subject["kind"] == "User"}
+    assert names == {"acceptance@PROJECT.iam.gserviceaccount.com"}
+    assert all("User" in {subject["kind"] for subject in item["subjects"]} for item in bindings)
+    assert len(bindings) == 9
