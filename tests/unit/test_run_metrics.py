@@ -46,7 +46,7 @@ def test_rejected_run_names_what_is_broken() -> None:
         'check{check="test_catalog",outcome="broken",promise="database"}': 1,
         'check_seconds{check="test_days",promise="https"}': 0.1,
         'check_seconds{check="test_catalog",promise="database"}': 1.5,
-        'evidence{check="test_catalog",evidence="503",promise="database"}': 1,
+        'broken{check="test_catalog",evidence="503",promise="database"}': 1,
         "run_seconds": 15,
         "last_run_timestamp_seconds": ENDED.timestamp(),
     }
