@@ -51,7 +51,7 @@ def base() -> Artifact:
 def image() -> Artifact:
     """The image as an OCI archive."""
     foundation = base()
-    layers = CACHE / "suite-layers" / digest(str(foundation.path), CONTAINERFILE, LOCK)
+    layers = CACHE / "suite-layers" / digest(str(foundation.path), LOCK)
 
     def make(into: Path) -> None:
         foundation.build()
