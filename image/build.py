@@ -60,8 +60,9 @@ def image() -> Artifact:
         try:
             buildah("bud", "--quiet", "--layers", "--timestamp=0", f"--tag={BASE}", foundation.path)
             words = ("--layers", "--timestamp=0", "--pull-never", f"--build-arg=BASE={BASE}", *settings)
-            buildah("bud", "--quiet", *words, f"--tag={NAME}", ROOT)
-            buildah("push", "--quiet", NAME, f"oci-archive:{into / 'image.tar'}:{NAME}")
+            # Not by a name, which a build of another checkout may take away meanwhile.
+            built = buildah("bud", "--quiet", *words, ROOT).strip()
+            buildah("push", "--quiet", built, f"oci-archive:{into / 'image.tar'}:{NAME}")
         finally:
             buildah.end()
 
