@@ -12,7 +12,7 @@ export GKE_LAB_CACHE := $(CACHE)
 # Byte code may be written, whatever the caller's environment says: compiling all anew costs each run seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv lab lab-down acceptance smoke detection chaos on-the-lab check unit storm test-lab rbac test picture lock
+.PHONY: help venv lab lab-down acceptance smoke detection chaos on-the-lab operations image check unit storm test-lab rbac test picture lock
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,12 @@ detection: rbac ## break the deployment on the lab in every known way: each must
 chaos: venv ## attack the deployment on the lab, one fault at a time, and measure what users felt
 	@$(PYTHON) -m pytest tests/chaos
 
+operations: rbac image ## the suite in service on the lab: the scheduled smoke's job, its log lines and metrics
+	@$(PYTHON) -m pytest tests/operations
+
+image: venv ## the suite as a container image: an archive in the cache, whose path is printed
+	@$(PYTHON) image/build.py
+
 $(TOOLS)/actionlint: | venv
 	@echo "building actionlint (about 1 min)"
 	@cd tools && GOPATH=$(CACHE)/go GOCACHE=$(CACHE)/go-build GOTOOLCHAIN=local GOFLAGS=-mod=readonly GOWORK=off CGO_ENABLED=0 \
@@ -54,7 +60,7 @@ $(TOOLS)/actionlint: | venv
 check: venv $(TOOLS)/actionlint ## lint (of workflows, too), types, import contracts
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
-	@.venv/bin/mypy lab fixtures tests conftest.py manifests/rbac/apply.py benchmarks
+	@.venv/bin/mypy lab fixtures tests conftest.py manifests/rbac/apply.py image benchmarks
 	@.venv/bin/lint-imports
 	@$(TOOLS)/actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 

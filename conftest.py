@@ -7,4 +7,5 @@ pytest_plugins = [
     "fixtures.judging",
     "fixtures.unchanged",
     "fixtures.report",
+    "fixtures.in_service",
 ]

@@ -107,6 +107,7 @@ def test_machine_without_a_browser_gives_no_verdict(monkeypatch: pytest.MonkeyPa
 
     assert str(failed.value) == (
         "expected: Chromium on PATH\n"
-        "seen: none of chromium, chromium-browser, google-chrome, google-chrome-stable\n"
+        "seen: none of chromium, chromium-browser, google-chrome, google-chrome-stable, "
+        "chromium-headless-shell\n"
         "look next: apt install chromium"
     )
