@@ -63,15 +63,17 @@ def test_each_layer_refuses_what_it_alone_has_to_refuse() -> None:
         assert refusers(server) == {"client": {"client"}, "RBAC": {"RBAC"}, "admission": {"admission"}}
 
 
-def test_everything_that_reaches_the_cluster_is_a_dry_run() -> None:
-    """One request for each kind of write, none of them twice, and that of the canary."""
+def test_everything_that_reaches_the_cluster_is_a_dry_run_or_cannot_be_done() -> None:
+    """One request for each kind of write, none of them twice, and that of the canary; exec without an upgrade."""
     with serving(lab()) as server:
         prove(client_of(server))
 
     asked = [(request.method, request.path.partition("?")[0]) for request in server.requests]
-    wanted = [(write.method, write.path.partition("?")[0]) for write in (*writes("backstage"), CANARY)]
+    wanted = [(write.method, write.path) for write in (*writes("backstage"), CANARY)]
     assert asked == wanted
-    assert all("dryRun=All" in request.path for request in server.requests)
+    assert all(request.path.endswith("?dryRun=All") for request in server.requests[1:])
+    assert server.requests[0].path.endswith("/exec?command=true&stdout=true")
+    assert "Upgrade" not in server.requests[0].headers
 
 
 class Careless(Guard):
