@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,25 +17,12 @@ from fixtures.cluster import GuardedClient, connect
 from fixtures.guard_proof import CANARY, NOBODY, POLICY, Refusal, Write, asked, unguarded, writes
 from fixtures.permissions import Guard
 from fixtures.waiting import wait_for
-from tests.lab.conftest import Kubectl, run_lab
+from tests.lab.conftest import Kubectl
 
 ROOT = Path(__file__).parents[2]
 GUARD = ROOT / "manifests" / "operations" / "guard"
 EFFECTIVE = 30.0
 """Seconds until a change of RBAC or of a policy holds; 1 to 2 were seen."""
-
-
-@pytest.fixture(scope="module")
-def facts() -> dict[str, Any]:
-    """What `python -m lab facts` says."""
-    values: dict[str, Any] = json.loads(run_lab("facts"))
-    return values
-
-
-@pytest.fixture(scope="module")
-def kubectl(facts: dict[str, Any]) -> Kubectl:
-    """Kubectl as the lab's administrator."""
-    return Kubectl(facts["kubectl"], facts["kubeconfig"])
 
 
 @pytest.fixture(scope="module", params=["acceptance-observer", "acceptance-smoke"])

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 import yaml
 
+from fixtures.run_metrics import push
+from fixtures.verdict import CheckResult, Run, Verdict
 from fixtures.waiting import wait_for
-from tests.lab.conftest import Kubectl, run_lab
+from tests.lab.conftest import Kubectl
+from tests.operations.conftest import Ask
 
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "manifests" / "operations" / "alerts"
+SMOKE = ROOT / "manifests" / "operations" / "overlays" / "lab"
+NAMESPACE = ("--namespace", "acceptance")
 HERE = Path(__file__).parent
 FIRING = 180.0
 """Seconds from the object to the alert: operator, evaluator, `for` of the overlay, some evaluations; 40 were seen."""
-
-
-@pytest.fixture(scope="module")
-def facts() -> dict[str, Any]:
-    """What `python -m lab facts` says."""
-    values: dict[str, Any] = json.loads(run_lab("facts"))
-    return values
-
-
-@pytest.fixture(scope="module")
-def kubectl(facts: dict[str, Any]) -> Kubectl:
-    """Kubectl as the lab's administrator."""
-    return Kubectl(facts["kubectl"], facts["kubeconfig"])
 
 
 @pytest.fixture
@@ -69,7 +61,6 @@ def test_rules_fire_when_they_should_and_not_before(facts: dict[str, Any], rules
 
 
 OVERLAY = """
-namespace: {namespace}
 resources: [{alerts}]
 patches:
 - target: {{kind: Rules, name: no-result}}
@@ -79,45 +70,67 @@ patches:
     - op: replace
       path: /spec/groups/0/rules/0/expr
       value: >-
-        time() - max by (environment) (last_over_time(backstage_acceptance_last_run_timestamp_seconds[1h])) > 1200
+        time() - max by (environment) (last_over_time(backstage_acceptance_last_run_timestamp_seconds[1h])) > 40
         or max by (environment)
-        (absent_over_time(backstage_acceptance_last_run_timestamp_seconds{{environment="never-run"}}[20m]))
+        (absent_over_time(backstage_acceptance_last_run_timestamp_seconds{{environment="silence"}}[20m]))
 """
-"""The rules as a hurried user would set them, for an environment that no smoke watches."""
+"""The rules as somebody in a hurry would set them, for an environment that no other test has results of."""
 
 
 @pytest.fixture
-def namespace(kubectl: Kubectl, tmp_path: Path) -> Iterator[str]:
-    """A namespace with the rules in it and no smoke."""
-    name = "test-alerts"
-    overlay = tmp_path / "overlay"
-    overlay.mkdir()
-    alerts = Path("../" * len(overlay.resolve().parts[1:])) / ALERTS.relative_to("/")
-    (overlay / "kustomization.yaml").write_text(OVERLAY.format(namespace=name, alerts=alerts))
-    kubectl("create", "namespace", name)
+def in_force(kubectl: Kubectl, tmp_path: Path) -> Iterator[None]:
+    """The rules beside the smoke, whose CronJob is suspended."""
+    alerts = os.path.relpath(ALERTS, tmp_path.resolve())
+    (tmp_path / "kustomization.yaml").write_text(OVERLAY.format(alerts=alerts))
     try:
-        kubectl("apply", "--server-side", "-k", str(overlay))
-        yield name
+        kubectl("apply", "--server-side", f"--kustomize={SMOKE}")
+        kubectl("rollout", "status", "deployment/acceptance-pushgateway", *NAMESPACE, "--timeout=120s")
+        kubectl("apply", "--server-side", f"--kustomize={tmp_path}")
+        yield
     finally:
-        kubectl("delete", "namespace", name)
+        kubectl("delete", f"--kustomize={tmp_path}", "--ignore-not-found")
+        kubectl("delete", f"--kustomize={SMOKE}", "--ignore-not-found")
 
 
-def firing(facts: dict[str, Any], namespace: str) -> list[tuple[str, str]]:
-    """Environment and severity of the alerts of silence that fire in a namespace, by Cloud Monitoring's API."""
-    query = f'ALERTS{{alertname="BackstageSmokeSilent", alertstate="firing", namespace="{namespace}"}}'
-    url = f"{facts['monitoring']['api']}/v1/projects/{facts['project']}/location/global/prometheus/api/v1/query"
-    token = Path(facts["tokens"]["observer"]).read_text()
-    answer = requests.post(url, data={"query": query}, headers={"Authorization": f"Bearer {token}"}, timeout=40)
-    series = [each["metric"] for each in answer.json()["data"]["result"]]
-    return [(each["environment"], each["severity"]) for each in series]
+@pytest.fixture
+def pushgateway(kubectl: Kubectl, facts: dict[str, Any], in_force: None) -> Iterator[str]:  # noqa: ARG001 - it is there
+    """Its URL on this machine."""
+    command = [facts["kubectl"], f"--kubeconfig={facts['kubeconfig']}", *NAMESPACE, "port-forward"]
+    forward = [*command, "deployment/acceptance-pushgateway", ":9091"]
+    with subprocess.Popen(forward, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            yield f"http://{process.stdout.readline().split()[2]}"
+        finally:
+            process.terminate()
 
 
-def test_smoke_that_never_ran_is_told(facts: dict[str, Any], namespace: str) -> None:
-    """The metric is not there, and its absence fires, as the operator scopes the rule."""
-    wait_for(
-        "the alert BackstageSmokeSilent to fire",
-        lambda: firing(facts, namespace),
-        until=[("never-run", "page")].__eq__,
-        within=FIRING,
-        look_next="kubectl -n test-alerts get rules -o yaml; python -m lab logs rules",
-    )
+def test_silence_is_told_where_there_was_never_a_result_and_where_no_more_come(
+    kubectl: Kubectl, promql: Ask, pushgateway: str
+) -> None:
+    """With the job suspended nothing comes: it fires, ends with a result, and fires again when that is too old."""
+    query = 'ALERTS{alertname="BackstageSmokeSilent", alertstate="firing", environment="silence"}'
+
+    def wait_until(what: str, severities: list[str]) -> None:
+        wait_for(
+            f"BackstageSmokeSilent {what}",
+            lambda: [series["severity"] for series, _ in promql(query)],
+            until=severities.__eq__,
+            within=FIRING,
+            look_next="kubectl -n acceptance get rules no-result -o yaml; python -m lab logs rules",
+        )
+
+    assert kubectl.get("cronjob", "acceptance-smoke", *NAMESPACE)["spec"]["suspend"] is True
+    wait_until("to fire where no result has ever come", ["page"])
+
+    leave_result(pushgateway)
+    wait_until("to end with a result", [])
+
+    wait_until("to fire when no other result comes", ["page"])
+
+
+def leave_result(pushgateway: str) -> None:
+    """What a run leaves that ends now."""
+    now = datetime.now(UTC)
+    kept = CheckResult("portal", "test_page", "There is a page.", "kept")
+    push(Verdict(Run("silence", now, now), (kept,), frozenset()), pushgateway)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,19 @@ import jsonschema
 import pytest
 import yaml
 
+from fixtures.outcomes import said
+from fixtures.run_metrics import lasting, of_run
+from fixtures.verdict import CheckResult, Run, Verdict
+
 ALERTS = Path("manifests/operations/alerts")
 POLICIES = {file.stem: yaml.safe_load(file.read_text()) for file in sorted((ALERTS / "policies").iterdir())}
 KUBECTL = Path(sys.executable).with_name("kubectl")
 SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+PREFIX = "backstage_acceptance_"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+BROKEN = CheckResult("database", "test_catalog", "It answers.", "broken", said("entities", "503", "logs"))
+CERTIFICATE = CheckResult("https", "test_days", "It lasts.", "kept", measured={"certificate": (30.0, "days left")})
 
 Json = dict[str, Any]
 
@@ -136,6 +146,34 @@ def test_overlay_of_the_kustomization_sets_patience_and_environment(tmp_path: Pa
     assert rules["promise-broken"]["for"] == "28m"
     assert '{environment="staging"}[20m]' in rules["no-result"]["expr"]
     assert rules["not-checked"]["for"] == "18m"
+
+
+def test_two_runs_in_a_row_are_a_period_and_a_deadline(groups: dict[str, Json]) -> None:
+    """Of the CronJob as it is: whoever changes the one has to change the other."""
+    cronjob = yaml.safe_load(Path("manifests/operations/smoke/cronjob.yaml").read_text())["spec"]
+    period = 60 * int(re.fullmatch(r"\*/(\d+) \* \* \* \*", cronjob["schedule"])[1])  # type: ignore[index]
+    slowest = period + cronjob["jobTemplate"]["spec"]["activeDeadlineSeconds"]
+
+    assert [seconds(groups[name]["rules"][0]["for"]) for name in ("promise-broken", "not-checked")] == [slowest] * 2
+    assert f"> {slowest + 120} or" in groups["no-result"]["rules"][0]["expr"]
+
+
+def test_expressions_ask_for_metrics_that_a_run_leaves(groups: dict[str, Json]) -> None:
+    """Names and labels; those of the texts, too."""
+    verdict = Verdict(Run("prod", NOW, NOW), (BROKEN, CERTIFICATE), frozenset(), ())
+    left = {
+        metric.name.removeprefix(PREFIX): {label for sample in metric.samples for label in sample.labels}
+        for registry in (of_run(verdict), lasting(verdict))
+        for metric in registry.collect()
+    }
+    asked = set(re.findall(rf"{PREFIX}(\w+)", str(groups) + str(POLICIES)))
+
+    certificate, last_run = "certificate_not_after_timestamp_seconds", "last_run_timestamp_seconds"
+    assert asked == {"promise", "broken", "verdict", "problem", last_run, certificate}
+    assert asked <= left.keys()
+    assert left["promise"] == {"promise", "outcome"}
+    assert left["broken"] == {"promise", "check", "evidence"}
+    assert left["verdict"] == {"verdict"}
 
 
 def to_alerts(folder: Path) -> str:
