@@ -4,6 +4,7 @@ pytest_plugins = [
     "fixtures.plugin",
     "fixtures.run",
     "fixtures.leasing",
+    "fixtures.proving",
     "fixtures.judging",
     "fixtures.unchanged",
     "fixtures.report",

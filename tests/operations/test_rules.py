@@ -1,0 +1,136 @@
+"""The alert rules: understood and tested by Prometheus' own tool, and evaluated in the lab until silence is told."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fixtures.run_metrics import push
+from fixtures.verdict import CheckResult, Run, Verdict
+from fixtures.waiting import wait_for
+from tests.lab.conftest import Kubectl
+from tests.operations.conftest import Ask
+
+ROOT = Path(__file__).parents[2]
+ALERTS = ROOT / "manifests" / "operations" / "alerts"
+SMOKE = ROOT / "manifests" / "operations" / "overlays" / "lab"
+NAMESPACE = ("--namespace", "acceptance")
+HERE = Path(__file__).parent
+FIRING = 180.0
+"""Seconds from the object to the alert: operator, evaluator, `for` of the overlay, some evaluations; 40 were seen."""
+
+
+@pytest.fixture
+def rules(kubectl: Kubectl, tmp_path: Path) -> Path:
+    """The rules as a file of Prometheus."""
+    objects = yaml.safe_load_all(kubectl("kustomize", str(ALERTS)))
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump({"groups": [group for each in objects for group in each["spec"]["groups"]]}))
+    return file
+
+
+def promtool(facts: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
+    """By the release of Prometheus that evaluates the rules; it complains in either stream."""
+    command = [facts["tools"]["promtool"], *words]
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=60)
+
+
+def test_rules_are_what_prometheus_understands(facts: dict[str, Any], rules: Path) -> None:
+    """Without anything that only works by luck."""
+    checked = promtool(facts, "check", "rules", "--lint-fatal", str(rules))
+
+    assert checked.returncode == 0, checked.stdout
+    assert "4 rules found" in checked.stdout
+
+
+def test_rules_fire_when_they_should_and_not_before(facts: dict[str, Any], rules: Path) -> None:
+    """Two broken runs in a row, no verdict, silence of every kind, a certificate that ends: `rules_test.yaml`."""
+    cases = shutil.copy(HERE / "rules_test.yaml", rules.parent)
+
+    tested = promtool(facts, "test", "rules", str(cases))
+
+    assert tested.returncode == 0, tested.stdout
+
+
+OVERLAY = """
+resources: [{alerts}]
+patches:
+- target: {{kind: Rules, name: no-result}}
+  patch: |
+    - {{op: replace, path: /spec/groups/0/interval, value: 5s}}
+    - {{op: replace, path: /spec/groups/0/rules/0/for, value: 5s}}
+    - op: replace
+      path: /spec/groups/0/rules/0/expr
+      value: >-
+        time() - max by (environment) (last_over_time(backstage_acceptance_last_run_timestamp_seconds[1h])) > 40
+        or max by (environment)
+        (absent_over_time(backstage_acceptance_last_run_timestamp_seconds{{environment="silence"}}[20m]))
+"""
+"""The rules as somebody in a hurry would set them, for an environment that no other test has results of."""
+
+
+@pytest.fixture
+def in_force(kubectl: Kubectl, tmp_path: Path) -> Iterator[None]:
+    """The rules beside the smoke, whose CronJob is suspended."""
+    alerts = os.path.relpath(ALERTS, tmp_path.resolve())
+    (tmp_path / "kustomization.yaml").write_text(OVERLAY.format(alerts=alerts))
+    try:
+        kubectl("apply", "--server-side", f"--kustomize={SMOKE}")
+        kubectl("rollout", "status", "deployment/acceptance-pushgateway", *NAMESPACE, "--timeout=120s")
+        kubectl("apply", "--server-side", f"--kustomize={tmp_path}")
+        yield
+    finally:
+        kubectl("delete", f"--kustomize={tmp_path}", "--ignore-not-found")
+        kubectl("delete", f"--kustomize={SMOKE}", "--ignore-not-found")
+
+
+@pytest.fixture
+def pushgateway(kubectl: Kubectl, facts: dict[str, Any], in_force: None) -> Iterator[str]:  # noqa: ARG001 - it is there
+    """Its URL on this machine."""
+    command = [facts["kubectl"], f"--kubeconfig={facts['kubeconfig']}", *NAMESPACE, "port-forward"]
+    forward = [*command, "deployment/acceptance-pushgateway", ":9091"]
+    with subprocess.Popen(forward, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            yield f"http://{process.stdout.readline().split()[2]}"
+        finally:
+            process.terminate()
+
+
+def test_silence_is_told_where_there_was_never_a_result_and_where_no_more_come(
+    kubectl: Kubectl, promql: Ask, pushgateway: str
+) -> None:
+    """With the job suspended nothing comes: it fires, ends with a result, and fires again when that is too old."""
+    query = 'ALERTS{alertname="BackstageSmokeSilent", alertstate="firing", environment="silence"}'
+
+    def wait_until(what: str, severities: list[str]) -> None:
+        wait_for(
+            f"BackstageSmokeSilent {what}",
+            lambda: [series["severity"] for series, _ in promql(query)],
+            until=severities.__eq__,
+            within=FIRING,
+            look_next="kubectl -n acceptance get rules no-result -o yaml; python -m lab logs rules",
+        )
+
+    assert kubectl.get("cronjob", "acceptance-smoke", *NAMESPACE)["spec"]["suspend"] is True
+    wait_until("to fire where no result has ever come", ["page"])
+
+    leave_result(pushgateway)
+    wait_until("to end with a result", [])
+
+    wait_until("to fire when no other result comes", ["page"])
+
+
+def leave_result(pushgateway: str) -> None:
+    """What a run leaves that ends now."""
+    now = datetime.now(UTC)
+    kept = CheckResult("portal", "test_page", "There is a page.", "kept")
+    push(Verdict(Run("silence", now, now), (kept,), frozenset()), pushgateway)
