@@ -132,6 +132,8 @@ def _prometheus() -> Daemon:
         f"--storage.tsdb.path={layout.GOOGLE_DIR / 'prometheus'}", "--storage.tsdb.retention.time=1d",
         f"--web.listen-address={layout.GOOGLE_ADDRESS}:{layout.PROMETHEUS_PORT}",
         "--web.enable-remote-write-receiver", "--web.enable-lifecycle", "--export.disable",
+        # Google's fork insists on them, even if it exports nothing.
+        f"--export.label.project-id={layout.PROJECT}", f"--export.label.location={layout.REGION}",
     ]  # fmt: skip
     url = f"http://{layout.GOOGLE_ADDRESS}:{layout.PROMETHEUS_PORT}/-/ready"
     return Daemon("prometheus", command, netns="google", answers=lambda: _answers(url))
