@@ -495,4 +495,4 @@ def test_environment_is_what_the_file_documents() -> None:
     tables = {name: field.annotation for name, field in Environment.model_fields.items() if name not in KEYS}
 
     assert all(f"`[{name}]`: " in str(model.__doc__) for name, model in tables.items())
-    assert len(tables) == 14
+    assert len(tables) == 15
