@@ -8,7 +8,7 @@ VENV := $(CACHE)/venv/$(LOCK_HASH)
 PYTHON := $(VENV)/bin/python
 export GKE_LAB_CACHE := $(CACHE)
 
-.PHONY: help venv lab lab-down acceptance smoke detection chaos on-the-lab check unit test-lab rbac test lock
+.PHONY: help venv lab lab-down acceptance smoke detection chaos on-the-lab operations image check unit test-lab rbac test lock
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -42,10 +42,16 @@ detection: rbac ## break the deployment on the lab in every known way: each must
 chaos: venv ## attack the deployment on the lab, one fault at a time, and measure what users felt
 	@$(PYTHON) -m pytest tests/chaos
 
+operations: rbac image ## the suite in service on the lab: the scheduled smoke's job, its log lines and metrics
+	@$(PYTHON) -m pytest tests/operations
+
+image: venv ## the suite as a container image: an archive in the cache, whose path is printed
+	@$(PYTHON) image/build.py
+
 check: venv ## lint, types, import contracts
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
-	@.venv/bin/mypy lab fixtures tests conftest.py manifests/rbac/apply.py benchmarks
+	@.venv/bin/mypy lab fixtures tests conftest.py manifests/rbac/apply.py image benchmarks
 	@.venv/bin/lint-imports
 
 unit: venv ## tests without a cluster

@@ -143,7 +143,7 @@ def test_certificate_does_not_expire_soon(
     bad = {each: tls.expiry(presented[each].certificate, now) for each in days if days[each] < least}
 
     assert presented
-    check.measured("certificate", min(days.values()), "days left")
+    check.measured(tls.CERTIFICATE, min(days.values()), "days left")
     assert not bad, said(f"a certificate that is valid for {least} days more", listed(bad), look_next(entrances))
 
 

@@ -118,7 +118,8 @@ class Handler(Connection):
         request = self.received()
         self.server.requests.append(request)
         answer = self.server.script(request)
-        self.send_response(answer.status)
+        # Else a second `Date` would be sent beside the script's.
+        (self.send_response_only if "Date" in answer.headers else self.send_response)(answer.status)
         for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
             self.send_header(name, value)
         self.end_headers()

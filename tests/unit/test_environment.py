@@ -277,6 +277,16 @@ def test_file_takes_from_another_what_it_does_not_say(tmp_path: Path) -> None:
     assert draft.settings["required"].source == f"{tmp_path}/whole.toml"
 
 
+def test_pod_asks_as_itself_whatever_kubeconfig_the_extended_file_names(tmp_path: Path) -> None:
+    """The same target from within: one line instead of a copy of the file."""
+    written(tmp_path, COMPLETE + 'cluster.kubeconfig = "mine"\ncluster.context = "prod"\n', "outside.toml")
+    inside = 'extends = "./outside.toml"\ncluster.in_cluster = true\n'
+
+    cluster = read(written(tmp_path, inside, "inside.toml")).completed({}).environment.cluster
+
+    assert (cluster.in_cluster, cluster.kubeconfig, cluster.context) == (True, None, None)
+
+
 def test_files_that_extend_each_other_are_refused(tmp_path: Path) -> None:
     """A circle is told as such."""
     written(tmp_path, 'extends = "./b.toml"', "a.toml")

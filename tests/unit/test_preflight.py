@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -286,3 +287,15 @@ def test_answers_that_come_too_late_are_counted() -> None:
         "expected: 2 answers of the API server at https://lab.test within 0.0 s; seen: 1; "
         "look next: its load, and the way to it"
     )
+
+
+def test_preflight_ends_where_the_clocks_differ() -> None:
+    """Whatever is judged by its age would be judged wrongly."""
+    answers = lab(recorded("connector").__contains__)
+
+    def of_new_year(request: Request) -> Answer:
+        answer = answers(request)
+        return replace(answer, headers={**answer.headers, "Date": "Thu, 01 Jan 2026 12:00:00 GMT"})
+
+    with serving(of_new_year) as server, pytest.raises(NoVerdictError, match=r"clock within 10 s .* ahead of"):
+        preflight(client_of(server, CONNECTING))

@@ -1,0 +1,44 @@
+"""What tests of the suite in service hold in their hands: the lab, as its administrator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.lab.conftest import Kubectl, run_lab
+
+Series = dict[str, str]
+Ask = Callable[[str], list[tuple[Series, float]]]
+
+
+@pytest.fixture(scope="session")
+def facts() -> dict[str, Any]:
+    """What `python -m lab facts` says."""
+    values: dict[str, Any] = json.loads(run_lab("facts"))
+    return values
+
+
+@pytest.fixture(scope="session")
+def kubectl(facts: dict[str, Any]) -> Kubectl:
+    """Kubectl as the lab's administrator."""
+    return Kubectl(facts["kubectl"], facts["kubeconfig"])
+
+
+@pytest.fixture(scope="session")
+def promql(facts: dict[str, Any]) -> Ask:
+    """The series that a PromQL expression selects now, with their values, as Cloud Monitoring answers."""
+    url = f"{facts['monitoring']['api']}/v1/projects/{facts['project']}/location/global/prometheus/api/v1/query"
+    token = Path(facts["tokens"]["observer"])
+
+    def ask(expression: str) -> list[tuple[Series, float]]:
+        headers = {"Authorization": f"Bearer {token.read_text()}"}
+        answer = requests.post(url, data={"query": expression}, headers=headers, timeout=40)
+        answer.raise_for_status()
+        return [(each["metric"], float(each["value"][1])) for each in answer.json()["data"]["result"]]
+
+    return ask

@@ -1,0 +1,225 @@
+"""The scheduled smoke as it runs in service: a pod of the cluster, its log, its metrics; and what stops it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.waiting import wait_for
+from tests.detection.test_observer import READS, REVIEWS, requests_of
+from tests.lab.conftest import Kubectl, Manifest, run, run_lab
+from tests.operations.conftest import Ask
+
+ROOT = Path(__file__).parents[2]
+OVERLAY = ROOT / "manifests" / "operations" / "overlays" / "lab"
+SMOKE = "system:serviceaccount:acceptance:acceptance-smoke"
+NAMESPACE = ("--namespace", "acceptance")
+JOB = 180.0
+"""Seconds until a job has ended; 20 to 40 were seen."""
+SCRAPED = 90.0
+"""Seconds from a push to an answer in PromQL; 10 were seen."""
+RECOVERED = 240.0
+"""Seconds from a healed database to an accepted run: some runs of the smoke, one of which may be too early."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job that has ended."""
+
+    code: int
+    lines: list[dict[str, Any]]
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        """The last line."""
+        return self.lines[-1]
+
+    def of(self, promise: str) -> list[dict[str, Any]]:
+        """The lines of a promise's checks."""
+        return [line for line in self.lines if line.get("promise") == promise]
+
+
+Change = Callable[[Manifest], None]
+Start = Callable[..., Ended]
+
+
+@pytest.fixture(scope="module")
+def installed(kubectl: Kubectl, facts: dict[str, Any]) -> Iterator[Kubectl]:
+    """A cluster with Backstage, the suite's image and the lab's overlay, which goes again."""
+    run_lab("load-image", run([sys.executable, str(ROOT / "image" / "build.py")]).strip())
+    if not kubectl.get("deployment", "backstage", "--namespace", "backstage"):
+        kubectl("apply", "--server-side", f"--kustomize={ROOT / 'manifests' / 'overlays' / 'local'}")
+    kubectl("rollout", "status", "deployment/backstage", "--namespace", "backstage", "--timeout=300s")
+    try:
+        authority = f"--from-file=ca.crt={facts['ca_file']}"
+        kubectl("create", "configmap", "acceptance-smoke-authority", *NAMESPACE, authority)
+        kubectl("apply", "--server-side", f"--kustomize={OVERLAY}")
+        kubectl("rollout", "status", "deployment/acceptance-pushgateway", *NAMESPACE, "--timeout=120s")
+        yield kubectl
+    finally:
+        kubectl("delete", f"--kustomize={OVERLAY}", "--ignore-not-found")
+        kubectl("delete", "configmap", "acceptance-smoke-authority", *NAMESPACE, "--ignore-not-found")
+
+
+@pytest.fixture(scope="module")
+def start(installed: Kubectl) -> Start:
+    """Starts a job of the CronJob, changed in one way or not at all, and waits for its end."""
+
+    def started(change: Change = lambda _: None) -> Ended:
+        name = f"smoke-{uuid.uuid4().hex[:6]}"
+        made = installed(
+            *("create", "job", name, "--from=cronjob/acceptance-smoke", *NAMESPACE, "--dry-run=client", "--output=json")
+        )
+        job: Manifest = json.loads(made)
+        change(job["spec"]["template"]["spec"])
+        installed("create", "--filename=-", stdin=json.dumps(job))
+        return ended(installed, name)
+
+    return started
+
+
+def ended(kubectl: Kubectl, name: str) -> Ended:
+    """A job at its end."""
+    wait_for(
+        f"job {name} to end",
+        lambda: kubectl.get("job", name, *NAMESPACE)["status"],
+        until=lambda status: bool({"Complete", "Failed"} & {each["type"] for each in status.get("conditions", [])}),
+        within=JOB,
+        every=1,
+        look_next=f"kubectl -n acceptance describe pods -l job-name={name}",
+    )
+    [pod] = kubectl.get("pods", *NAMESPACE, f"--selector=job-name={name}")["items"]
+    [status] = pod["status"]["containerStatuses"]
+    log = kubectl("logs", pod["metadata"]["name"], *NAMESPACE)
+    return Ended(status["state"]["terminated"]["exitCode"], [json.loads(line) for line in log.splitlines()])
+
+
+def test_job_accepts_backstage_by_nothing_but_reads(start: Start, promql: Ask) -> None:
+    """Under its own name it may look and does no more; log and metrics say what it found."""
+    began = datetime.now(UTC)
+
+    done = start()
+
+    assert (done.code, done.verdict["severity"], done.verdict["verdict"]) == (0, "INFO", "accepted"), done.verdict
+    assert {line["kind"] for line in done.lines[:-1]} == {"check"}
+    assert {line["severity"] for line in done.of("database")} <= {"INFO", "DEBUG", "NOTICE"}
+    seen = requests_of(SMOKE, began)
+    assert len(seen) > 100
+    assert {(verb, resource) for verb, resource in seen if verb not in READS} <= {("create", each) for each in REVIEWS}
+    assert measured(promql, "last_accepted_timestamp_seconds", since=began) >= began.timestamp()
+    assert measured(promql, "certificate_not_after_timestamp_seconds", since=began) > datetime.now(UTC).timestamp()
+    assert outcomes(promql)["database"] == outcomes(promql)["https"] == "kept"
+
+
+def test_stopped_database_turns_it_red_and_is_named(start: Start, promql: Ask) -> None:
+    """Log line and metric name the promise and what was seen; healed, it is accepted again."""
+    before = measured(promql, "last_accepted_timestamp_seconds")
+    began = datetime.now(UTC)
+    run_lab("inject", "database-stopped")
+    try:
+        red = start()
+        measured(promql, "last_run_timestamp_seconds", since=began)
+        found, evidence = outcomes(promql), promql('backstage_acceptance_broken{environment="lab",promise="database"}')
+        last_accepted = measured(promql, "last_accepted_timestamp_seconds")
+    finally:
+        run_lab("heal", "database-stopped")
+
+    assert (red.code, red.verdict["severity"], red.verdict["verdict"]) == (1, "ERROR", "rejected"), red.verdict
+    broken = [line for line in red.of("database") if line["outcome"] == "broken"]
+    assert broken
+    assert {line["severity"] for line in broken} == {"ERROR"}
+    assert all(line["seen"] and line["logging.googleapis.com/labels"]["promise"] == "database" for line in broken)
+    assert found["database"] == "broken"
+    assert {series["check"] for series, _ in evidence} == {line["check"] for line in broken}
+    assert all(series["evidence"] for series, _ in evidence)
+    assert last_accepted == before
+    again = wait_for(
+        "the smoke to accept Backstage with its database back",
+        start,
+        until=lambda done: done.code == 0,
+        within=RECOVERED,
+        look_next="kubectl -n backstage logs deployment/backstage --all-containers --tail=50",
+        describe=lambda done: str(done.verdict["reasons"]),
+    )
+    assert again.verdict["verdict"] == "accepted"
+
+
+def without_file(pod: Manifest) -> None:
+    """The environment file is not where the job looks for it."""
+    pod["containers"][0]["args"][0] = "--env=/etc/acceptance/none/lab.toml"
+
+
+def without_cluster(pod: Manifest) -> None:
+    """Nobody has the API server's address."""
+    pod["containers"][0]["env"].append({"name": "KUBERNETES_SERVICE_HOST", "value": "172.30.0.250"})
+
+
+def with_expired_token(pod: Manifest) -> None:
+    """A token of yesterday, in place of the one that the kubelet renews."""
+    mount = {"name": "token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": True}
+    pod["automountServiceAccountToken"] = False
+    pod["containers"][0]["volumeMounts"].append(mount)
+    authority = {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}}
+    token = {"secret": {"name": "acceptance-smoke-expired"}}
+    pod["volumes"].append({"name": "token", "projected": {"sources": [authority, token]}})
+
+
+@pytest.fixture(scope="module")
+def expired(installed: Kubectl) -> Iterator[None]:
+    """A Secret with a token that expired in 2001."""
+    claims = [{"alg": "RS256"}, {"exp": 1000000000}, {}]
+    token = ".".join(base64.urlsafe_b64encode(json.dumps(each).encode()).decode().rstrip("=") for each in claims)
+    installed("create", "secret", "generic", "acceptance-smoke-expired", *NAMESPACE, f"--from-literal=token={token}")
+    yield
+    installed("delete", "secret", "acceptance-smoke-expired", *NAMESPACE)
+
+
+@pytest.mark.usefixtures("expired")
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (without_file, "expected: the file of an environment; seen: no file /etc/acceptance/none/lab.toml"),
+        (without_cluster, "expected: an answer of the API server at https://172.30.0.250:443; seen: no "),
+        (with_expired_token, "seen: the identity's credentials expired at 2001-09-09 01:46 UTC; look next: "),
+    ],
+)
+def test_run_that_cannot_look_has_no_verdict(start: Start, promql: Ask, change: Change, reason: str) -> None:
+    """One line, one sentence, and a metric that an alert can use: nobody could check."""
+    began = datetime.now(UTC)
+
+    done = start(change)
+
+    [told] = done.lines
+    assert (done.code, told["severity"], told["verdict"]) == (6, "ERROR", "no verdict")
+    assert [reason in each and "\n" not in each for each in told["reasons"]] == [True], told
+    measured(promql, "last_run_timestamp_seconds", since=began)
+    assert promql('backstage_acceptance_verdict{environment="lab"} == 1')[0][0]["verdict"] == "no verdict"
+    assert len(promql('backstage_acceptance_problem{environment="lab"}')) == 1
+
+
+def measured(promql: Ask, name: str, *, since: datetime | None = None) -> float:
+    """A metric of the lab, once the last run that was pushed is not older than it must be."""
+    wait_for(
+        f"a run pushed since {since}" if since else "a run pushed",
+        lambda: promql('backstage_acceptance_last_run_timestamp_seconds{environment="lab"}'),
+        until=lambda found: bool(found) and (since is None or found[0][1] >= since.timestamp()),
+        within=SCRAPED,
+        look_next="kubectl -n acceptance get podmonitoring acceptance-pushgateway -o yaml",
+    )
+    [(_, value)] = promql(f'backstage_acceptance_{name}{{environment="lab"}}')
+    return value
+
+
+def outcomes(promql: Ask) -> dict[str, str]:
+    """The outcome of each promise, as it was scraped."""
+    found = promql('backstage_acceptance_promise{environment="lab"}')
+    return {series["promise"]: series["outcome"] for series, _ in found}
