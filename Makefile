@@ -8,7 +8,7 @@ VENV := $(CACHE)/venv/$(LOCK_HASH)
 PYTHON := $(VENV)/bin/python
 export GKE_LAB_CACHE := $(CACHE)
 
-.PHONY: help venv lab lab-down acceptance smoke detection chaos on-the-lab operations image check unit test-lab rbac test lock
+.PHONY: help venv lab lab-down acceptance smoke detection chaos on-the-lab operations distributed image check unit test-lab rbac test lock
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,10 @@ chaos: venv ## attack the deployment on the lab, one fault at a time, and measur
 
 operations: rbac image ## the suite in service on the lab: the scheduled smoke's job, its log lines and metrics
 	@$(PYTHON) -m pytest tests/operations
+
+distributed: lab image ## autoscaling on the lab, with the load made by pods: a master and two workers
+	@$(PYTHON) -m lab load-image $$($(PYTHON) image/build.py)
+	@$(PYTHON) -m pytest tests/acceptance/test_autoscaling.py --env=local-distributed
 
 image: venv ## the suite as a container image: an archive in the cache, whose path is printed
 	@$(PYTHON) image/build.py
