@@ -184,7 +184,10 @@ def test_unknown_environment_is_a_usage_error(tmp_path: Path) -> None:
     ended = run(tmp_path, "--env=stagin")
 
     assert ended.code == 4
-    assert "expected: an environment of local, local-distributed, prod, smoke, staging, or a path; seen: stagin" in ended.output
+    assert (
+        "expected: an environment of local, local-distributed, prod, smoke, staging, or a path; seen: stagin"
+        in ended.output
+    )
 
 
 def attacked(project: Path, *arguments: str) -> Ended:

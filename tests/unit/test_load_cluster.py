@@ -237,7 +237,7 @@ def test_lost_worker_leaves_no_verdict(cluster: Cluster, kubelet: Kubelet, tmp_p
     assert str(failed.value) == (
         "expected: a master and 2 workers that make load\n"
         "seen: load-1f-worker-2 ended: MemoryError\n"
-        f"look next: {tmp_path}/load; kubectl -n acceptance-load describe pods -l backstage-acceptance/load=1f"
+        f"look next: {tmp_path}/load; kubectl -n acceptance-load get events --sort-by=.lastTimestamp"
     )
     assert kubelet.pods == {}
 
@@ -272,7 +272,7 @@ def test_pods_that_cannot_run_leave_no_verdict_at_once(cluster: Cluster, kubelet
     assert str(failed.value) == (
         "expected: 3 pods that make load to run\n"
         f"seen: {', '.join(f'{name} ImagePullBackOff' for name in NAMES)}\n"
-        "look next: kubectl -n acceptance-load describe pods -l backstage-acceptance/load=1f"
+        "look next: kubectl -n acceptance-load get events --sort-by=.lastTimestamp"
     )
     assert kubelet.pods == {}
 
@@ -286,7 +286,7 @@ def test_load_of_a_dead_run_is_removed(client: GuardedClient, kubelet: Kubelet, 
 
     elsewhere = restored(Journal(memory, (entry,)), Hands(api, lambda _: None, lambda *_: None, {}))
     assert elsewhere.left[0] == (
-        "load 1f in acceptance-load (run dead): the environment has no `[load] workers`, and so no namespace of theirs"
+        "load 1f in acceptance-load (run dead): the environment has no `[load] workers`; --restore with one that has"
     )
     here = restored(Journal(memory, (entry,)), Hands(api, lambda _: None, lambda *_: None, {}, "acceptance-load"))
 
