@@ -120,6 +120,7 @@ def test_workers_send_their_shares_and_the_master_tells_all_of_it(crew: Crew) ->
     rows, last = crew.told(REQUESTS), crew.told(TICKS)[-1]
     assert Counter(row["kind"] for row in rows) == last["sent"]
     assert {row["outcome"] for row in rows} == {"good"}
+    assert all(last["sent"][kind] > 0.7 * last["due"][kind] for kind in (USERS, PRESSURE)), "a worker lacks a kind"
 
 
 def test_master_that_loses_a_worker_ends_and_says_so(crew: Crew) -> None:
