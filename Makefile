@@ -12,7 +12,7 @@ export GKE_LAB_CACHE := $(CACHE)
 # Byte code may be written, whatever the caller's environment says: compiling all anew costs each run seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv lab lab-down acceptance smoke detection chaos on-the-lab operations image check unit storm test-lab rbac test picture lock
+.PHONY: help venv lab lab-down acceptance smoke detection chaos on-the-lab operations distributed image check unit storm test-lab rbac test picture lock
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,10 @@ chaos: venv ## attack the deployment on the lab, one fault at a time, and measur
 
 operations: rbac image ## the suite in service on the lab: the scheduled smoke's job, its log lines and metrics
 	@$(PYTHON) -m pytest tests/operations
+
+distributed: lab image ## autoscaling on the lab, with the load made by pods: a master and two workers
+	@$(PYTHON) -m lab load-image $$($(PYTHON) image/build.py)
+	@$(PYTHON) -m pytest tests/acceptance/test_autoscaling.py --env=local-distributed
 
 image: venv ## the suite as a container image: an archive in the cache, whose path is printed
 	@$(PYTHON) image/build.py

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import crowd
+from fixtures import crowd, load_local
 from fixtures.autoscaling import Autoscaler, autoscaler_of, bounds_of, complaint
 from fixtures.check import Check
 from fixtures.cluster import GuardedClient
 from fixtures.entrance import Entrance
 from fixtures.environment import Environment
+from fixtures.leasing import Tenure
+from fixtures.load import Making
+from fixtures.load_cluster import Cluster
 from fixtures.manifest import Field
 from fixtures.objects import Objects
 from fixtures.outcomes import NoVerdictError, said
@@ -77,11 +80,21 @@ def results(pytestconfig: pytest.Config) -> Path:
 
 
 @pytest.fixture(scope="module")
+def making(
+    environment: Environment, client: GuardedClient, tenure: Tenure, timeouts: Timeouts, results: Path
+) -> Making:
+    """Makes load: this machine, or pods in the target's cluster."""
+    if not environment.load.workers:
+        return partial(load_local.making, folder=results)
+    return partial(Cluster(client, tenure.journal, environment.load, timeouts.pod_replaced).making, folder=results)
+
+
+@pytest.fixture(scope="module")
 def bring_crowd(
-    scaled: Scaled, client: GuardedClient, entrance: Entrance, timeouts: Timeouts, results: Path
+    scaled: Scaled, client: GuardedClient, entrance: Entrance, timeouts: Timeouts, making: Making
 ) -> Callable[[], Visit]:
     """Lets a crowd come and go."""
-    return partial(crowd.visit, scaled, client, entrance, timeouts, results)
+    return partial(crowd.visit, scaled, client, entrance, timeouts, making)
 
 
 @pytest.fixture(scope="module")

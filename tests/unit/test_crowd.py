@@ -38,11 +38,15 @@ class Sent(Load):
 
     def __init__(self) -> None:
         self.folder = Path("results/load")
+        self.processes = 1
         self.rates: list[float] = []
 
     def turn(self, *, pressure: float) -> None:
         """Remember it."""
         self.rates.append(pressure)
+
+    def check(self) -> None:
+        """It lasts."""
 
     def rows(self) -> tuple[Row, ...]:
         """Users are served all the time, and those who are looked for are always there."""

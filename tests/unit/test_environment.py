@@ -411,6 +411,21 @@ def test_shown_environment_has_every_key_with_its_source(tmp_path: Path) -> None
     }
 
 
+def test_pods_that_make_load_need_an_image_and_a_namespace_apart(tmp_path: Path) -> None:
+    """In the deployment's own they could act as it; on this machine load needs neither."""
+    assert read(written(tmp_path, COMPLETE)).completed({}).environment.load.workers == 0
+
+    assert refusal(tmp_path, f"{COMPLETE}load.workers = 2") == [
+        "mine.toml: load: expected: `image`, as there are `workers`; seen: workers = 2"
+    ]
+    assert refusal(tmp_path, f'{COMPLETE}load = {{workers = 2, image = "suite:1", namespace = "mcp"}}') == [
+        (
+            "mine.toml: load: expected: a namespace that is none of `[namespaces]`, whose pods its own could act as; "
+            'seen: workers = 2, image = "suite:1", namespace = "mcp"'
+        )
+    ]
+
+
 def test_every_key_is_documented() -> None:
     """The page has the line of every key as the code has it."""
     page = (environment_file.ROOT / "docs" / "environments.md").read_text().splitlines()
@@ -505,4 +520,4 @@ def test_environment_is_what_the_file_documents() -> None:
     tables = {name: field.annotation for name, field in Environment.model_fields.items() if name not in KEYS}
 
     assert all(f"`[{name}]`: " in str(model.__doc__) for name, model in tables.items())
-    assert len(tables) == 14
+    assert len(tables) == 15

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from fixtures.holder import Holder
-from fixtures.journal import Entry, Heal, Journal, PutBack, Uncordon, UnreadableJournalError, dumped, loaded
+from fixtures.journal import EndLoad, Entry, Heal, Journal, PutBack, Uncordon, UnreadableJournalError, dumped, loaded
 from fixtures.lease import RunLease
 from fixtures.manifest import Body
 from fixtures.restore import Hands, Restored, restore
@@ -38,6 +38,7 @@ def test_entries_survive_the_way_to_the_lease_and_back() -> None:
         Entry("a", "cordon of node-1", Uncordon("node-1")),
         Entry("b", "one replica less", PUT_BACK),
         Entry("b", "database stopped", Heal("database-stopped", "primary")),
+        Entry("c", "load 1f in acceptance-load", EndLoad("1f")),
     )
 
     assert loaded(dumped(entries)) == entries

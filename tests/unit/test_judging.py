@@ -226,7 +226,10 @@ def test_unknown_environment_is_a_usage_error(run: Run) -> None:
     ended = run("--env=stagin")
 
     assert ended.code == 4
-    assert "expected: an environment of local, prod, smoke, staging, or a path; seen: stagin" in ended.output
+    assert (
+        "expected: an environment of local, local-distributed, prod, smoke, staging, or a path; seen: stagin"
+        in ended.output
+    )
 
 
 def test_verdict_says_what_the_command_line_has_left_out(pytester: pytest.Pytester, run: Run, ended: Ended) -> None:

@@ -11,8 +11,9 @@ import pytest
 from aiohttp import web
 
 from fixtures import crowd
-from fixtures.load import Load, making, offered, plan_for, served
-from fixtures.load_plan import CATALOG, PRESSURE, USERS, Plan, Row, Schedule, Tick, plan_of
+from fixtures.load import Load, offered, plan_for, served
+from fixtures.load_local import Process, making
+from fixtures.load_plan import CATALOG, PRESSURE, USERS, Plan, Row, Schedule, Share, Tick, plan_of, summed
 from fixtures.outcomes import NoVerdictError
 from fixtures.traffic_plan import Page
 from fixtures.waiting import DeadlinePassedError, no_verdict_if_late, wait_for
@@ -59,6 +60,27 @@ def test_new_rate_holds_from_now_on() -> None:
     schedule.turn(10, 100.5)
 
     assert schedule.due(100.75) == pytest.approx([100.6, 100.7])
+
+
+def test_shares_of_a_rate_are_together_as_even_as_the_rate() -> None:
+    """However many send, and none of them with the others."""
+    shares = [Schedule() for _ in range(3)]
+    for turn, each in enumerate(shares, 1):
+        each.turn(6, 100, Share(turn, 3))
+
+    due = sorted(at for each in shares for at in each.due(101.999))
+
+    assert due == pytest.approx([100 + number / 6 for number in range(1, 12)])
+
+
+def test_counts_of_several_are_summed() -> None:
+    """Kind by kind."""
+    ticks = [
+        Tick(1, {USERS: 1, PRESSURE: 10}, {USERS: 1, PRESSURE: 9}),
+        Tick(2, {USERS: 2, PRESSURE: 20}, {USERS: 2, PRESSURE: 18}),
+    ]
+
+    assert summed(3, ticks) == Tick(3, {USERS: 3, PRESSURE: 30}, {USERS: 3, PRESSURE: 27})
 
 
 def test_what_was_served_is_counted_and_timed() -> None:
@@ -147,9 +169,10 @@ def kinds(seen: tuple[Row, ...]) -> set[tuple[str, str]]:
 
 def test_process_that_does_not_start_leaves_no_verdict(tmp_path: Path) -> None:
     """And says why in its log."""
-    load = Load(subprocess.Popen(["false"], stdin=subprocess.PIPE, text=True), tmp_path)
+    process = Process(subprocess.Popen(["false"], stdin=subprocess.PIPE, text=True), tmp_path / "load.log")
+    load = Load(process, tmp_path)
     (tmp_path / "load.log").write_text("first\nModuleNotFoundError: no locust\n")
-    load.stop()
+    process.stop()
 
     with pytest.raises(NoVerdictError) as failed:
         load.turn(pressure=1)
@@ -164,22 +187,22 @@ def test_process_that_does_not_start_leaves_no_verdict(tmp_path: Path) -> None:
 
 def test_process_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is left behind, whatever it takes."""
-    monkeypatch.setattr("fixtures.load.ENDED", 0.01)
+    monkeypatch.setattr("fixtures.load_local.ENDED", 0.01)
     process = subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE, text=True)
 
-    Load(process, tmp_path).stop()
+    Process(process, tmp_path / "load.log").stop()
 
     assert process.returncode == -9
 
 
 def test_rows_end_with_the_last_whole_line(tmp_path: Path) -> None:
     """Somebody is still writing."""
-    process = subprocess.Popen(["true"], stdin=subprocess.PIPE, text=True)
+    process = Process(subprocess.Popen(["true"], stdin=subprocess.PIPE, text=True), tmp_path / "load.log")
     (tmp_path / "requests.jsonl").write_text(
         '{"at": 1.0, "kind": "users", "seconds": 0.1, "outcome": "good"}\n{"at": 2.0, "ki'
     )
     load = Load(process, tmp_path)
-    load.stop()
+    process.stop()
 
     assert load.rows() == (Row(1.0, USERS, 0.1, "good"),)
     assert load.ticks() == ()
@@ -191,17 +214,18 @@ def test_what_nobody_promised_leaves_no_verdict_when_it_is_late() -> None:
         raise DeadlinePassedError("expected: load")
 
 
-def test_plan_is_for_the_portal_as_its_users_come_to_it() -> None:
+def test_plan_is_for_the_portal_as_its_users_come_to_it(tmp_path: Path) -> None:
     """Hostname, address, trust and sign-in are those of the entrance."""
 
     class Entrance:
-        hostname, address, ca_file, timeout = "portal.test", "192.0.2.1", Path("/ca.crt"), 7.0
+        hostname, address, ca_file, timeout = "portal.test", "192.0.2.1", tmp_path / "ca.crt", 7.0
         headers = PLAN.headers
 
         def url(self, path: str) -> str:
             return f"https://portal.test{path}"
 
+    (tmp_path / "ca.crt").write_text("PEM")
     plan = plan_for(Entrance(), PLAN.pressure, longest=60)  # type: ignore[arg-type] # all that is used of one
 
-    assert (plan.url, plan.address, plan.ca_file, plan.timeout) == ("https://portal.test", "192.0.2.1", "/ca.crt", 7)
+    assert (plan.url, plan.address, plan.ca, plan.timeout) == ("https://portal.test", "192.0.2.1", "PEM", 7)
     assert (plan.pages, plan.longest) == (CATALOG, 60)

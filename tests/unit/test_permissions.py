@@ -26,8 +26,10 @@ from fixtures.permissions import (
 )
 
 Json = dict[str, Any]
-RBAC = Path("manifests/rbac")
-NAMESPACES = Namespaces(deployment="backstage", route="routes", gateway="mcp")
+RBAC, LOAD = Path("manifests/rbac"), Path("manifests/load")
+NAMESPACES = Namespaces(deployment="backstage", route="routes", gateway="mcp", load="acceptance-load")
+NO_LOAD = Namespaces(deployment="backstage", route="routes", gateway="mcp")
+"""Where this machine makes the load."""
 CORE = "/api/v1/namespaces"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/backstage/leases"
 
@@ -58,6 +60,10 @@ LEASES = "/apis/coordination.k8s.io/v1/namespaces/backstage/leases"
         ("PUT", f"{LEASES}/a", "apply load disrupt"),
         ("POST", LEASES, "apply load disrupt"),
         ("GET", f"{LEASES}/a", "observe"),
+        ("POST", f"{CORE}/acceptance-load/pods", "load"),
+        ("GET", f"{CORE}/acceptance-load/pods", "load"),
+        ("DELETE", f"{CORE}/acceptance-load/pods/a", "load"),
+        ("GET", f"{CORE}/acceptance-load/pods/a/attach", "load"),
         ("POST", f"{CORE}/backstage/pods/a/eviction", "disrupt"),
         ("DELETE", f"{CORE}/backstage/pods/a", "disrupt"),
         ("GET", "/api/v1/pods", "disrupt"),
@@ -90,6 +96,12 @@ def test_request_needs_one_permission_of_these(method: str, path: str, sufficien
         ("DELETE", f"{CORE}/backstage"),
         ("POST", CORE),
         ("GET", f"{CORE}/mcp/pods/a/exec"),
+        ("GET", f"{CORE}/acceptance-load/pods/a/exec"),
+        ("GET", f"{CORE}/acceptance-load/pods/a/log"),
+        ("DELETE", f"{CORE}/acceptance-load/pods"),
+        ("GET", f"{CORE}/acceptance-load/configmaps"),
+        ("POST", f"{CORE}/acceptance-load/configmaps"),
+        ("GET", f"{CORE}/acceptance-load/secrets"),
         ("PATCH", "/apis/gateway.networking.k8s.io/v1/namespaces/mcp/gateways/a"),
         ("DELETE", "/api/v1/nodes/node-1"),
         ("PATCH", "/apis/rbac.authorization.k8s.io/v1/clusterroles/a"),
@@ -102,6 +114,15 @@ def test_request_needs_one_permission_of_these(method: str, path: str, sufficien
 def test_request_is_beyond_all_permissions(method: str, path: str) -> None:
     """Secrets, other namespaces, somebody else's Gateway, whole collections: never."""
     assert needed(classify(method, path), NAMESPACES) == ()
+
+
+@pytest.mark.parametrize("right", [right for right in RIGHTS if right.place == "load"], ids=str)
+def test_rights_of_load_are_those_of_its_namespace_alone(right: Right) -> None:
+    """Where this machine makes the load nobody is asked for them, and they open nothing elsewhere."""
+    assert right in rights({"load"}, NAMESPACES)
+    assert right not in rights({"load"}, NO_LOAD)
+    assert "load" not in needed(Access(right.verb, right.resource, right.group, ""), NO_LOAD)
+    assert "load" not in needed(Access(right.verb, right.resource, right.group, "acceptance-load"), NO_LOAD)
 
 
 def test_guard_lets_pass_what_one_of_its_permissions_allows() -> None:
@@ -156,7 +177,7 @@ def test_right_is_what_the_guard_lets_pass(right: Right) -> None:
 
 def test_rights_of_observing_are_not_beyond_observing() -> None:
     """Preflight cannot ask for a right and refuse it."""
-    wanted = {right.within(NAMESPACES) for right in rights({"observe"})}
+    wanted = {right.within(NAMESPACES) for right in rights({"observe"}, NAMESPACES)}
     unwanted = set(beyond_observing(NAMESPACES))
 
     assert wanted
@@ -164,8 +185,9 @@ def test_rights_of_observing_are_not_beyond_observing() -> None:
 
 
 def test_rights_of_all_other_permissions_are_beyond_observing() -> None:
-    """An identity with any right of connect, apply, load or disrupt is noticed; viewers may list pods everywhere."""
+    """An identity with any right of connect, apply or disrupt is noticed; not one that lists pods, or makes load's."""
     harmless = {Access("list", "pods"), Access("watch", "pods")}
+    harmless |= {right.within(NAMESPACES) for right in RIGHTS if right.place == "load"}
     others = {right.within(NAMESPACES) for right in RIGHTS if "observe" not in right.permissions} - harmless
 
     assert others
@@ -205,14 +227,15 @@ def test_identity_is_the_least_that_suffices(permissions: set[str], identity: st
 
 
 @pytest.mark.parametrize("permission", PERMISSIONS)
-def test_rbac_grants_each_identity_exactly_the_written_list(permission: str) -> None:
-    """Nothing of `manifests/rbac` is missing, nothing too much: rules, bindings and their namespaces."""
+@pytest.mark.parametrize(("overlay", "load"), [(RBAC, ""), (LOAD, "acceptance-load")], ids=["rbac", "load"])
+def test_rbac_grants_each_identity_exactly_the_written_list(permission: str, overlay: Path, load: str) -> None:
+    """Nothing of the manifests is missing, nothing too much: rules, bindings and their namespaces."""
     held = PERMISSIONS[: PERMISSIONS.index(permission) + 1]
-    here = Namespaces(deployment="backstage", route="backstage", gateway="mcp")
+    here = Namespaces(deployment="backstage", route="backstage", gateway="mcp", load=load)
 
-    granted = set(granted_to(f"acceptance-{IDENTITIES[permission]}"))
+    granted = set(granted_to(f"acceptance-{IDENTITIES[permission]}", overlay))
 
-    assert granted == {right.within(here) for right in rights(held)}
+    assert granted == {right.within(here) for right in rights(held, here)}
 
 
 def test_rights_that_can_be_done_without_are_of_the_list() -> None:
@@ -225,7 +248,13 @@ def test_rbac_bindings_are_found_by_place() -> None:
     """An overlay for other namespaces finds the bindings by what their names end with."""
     bound = {(binding["metadata"]["name"].rpartition("-")[2], namespace_of(binding)) for binding in bindings()}
 
-    assert bound == {("deployment", "backstage"), ("route", "backstage"), ("gateway", "mcp"), ("cluster", "")}
+    assert bound == {
+        ("deployment", "backstage"),
+        ("route", "backstage"),
+        ("gateway", "mcp"),
+        ("load", "acceptance-load"),
+        ("cluster", ""),
+    }
 
 
 def test_rbac_binds_each_role_under_its_own_name() -> None:
@@ -234,20 +263,22 @@ def test_rbac_binds_each_role_under_its_own_name() -> None:
 
 
 @functools.cache
-def everything() -> tuple[Json, ...]:
-    """What the kustomization of `manifests/rbac` lists."""
-    files = yaml.safe_load((RBAC / "kustomization.yaml").read_text())["resources"]
-    return tuple(item for name in files for item in yaml.safe_load_all((RBAC / name).read_text()))
+def everything(overlay: Path) -> tuple[Json, ...]:
+    """What a kustomization lists, and the one below it."""
+    names = yaml.safe_load((overlay / "kustomization.yaml").read_text())["resources"]
+    files = [overlay / name for name in names if name.endswith(".yaml")]
+    own = tuple(item for file in files for item in yaml.safe_load_all(file.read_text()))
+    return own + (everything(RBAC) if "../rbac" in names else ())
 
 
-def objects(*kinds: str) -> list[Json]:
+def objects(*kinds: str, overlay: Path = LOAD) -> list[Json]:
     """Those of some kinds."""
-    return [item for item in everything() if item["kind"] in kinds]
+    return [item for item in everything(overlay) if item["kind"] in kinds]
 
 
-def bindings() -> list[Json]:
+def bindings(overlay: Path = LOAD) -> list[Json]:
     """All bindings."""
-    found = objects("RoleBinding", "ClusterRoleBinding")
+    found = objects("RoleBinding", "ClusterRoleBinding", overlay=overlay)
     assert found
     return found
 
@@ -257,11 +288,11 @@ def namespace_of(item: Json) -> str:
     return str(item["metadata"].get("namespace", ""))
 
 
-def granted_to(account: str) -> Iterator[Access]:
+def granted_to(account: str, overlay: Path) -> Iterator[Access]:
     """Everything that the bindings give to a ServiceAccount which `manifests/rbac` makes."""
     assert account in [item["metadata"]["name"] for item in objects("ServiceAccount")]
     roles = {item["metadata"]["name"]: item["rules"] for item in objects("ClusterRole")}
-    for binding in bindings():
+    for binding in bindings(overlay):
         if account in [subject["name"] for subject in binding["subjects"]]:
             for rule in roles[binding["roleRef"]["name"]]:
                 every = itertools.product(rule["verbs"], rule["resources"], rule["apiGroups"])
