@@ -6,6 +6,8 @@ Faults of what the cluster itself runs (pods, Deployments) need no help of the l
 from __future__ import annotations
 
 import signal
+import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +26,8 @@ table inet gke-lab-fault {{
 }}
 """
 DROP_NOTHING = "table inet gke-lab-fault\ndelete table inet gke-lab-fault\n"
+REFUSED_WITHIN = 10.0
+"""Seconds until Cloud SQL's stand-in has closed its port; it looks five times a second."""
 
 
 class UnknownFaultError(Exception):
@@ -61,6 +65,28 @@ def _restart_node(node: str) -> None:
 def _database_port(how: str) -> None:
     if how == "dropped":
         network.filter_rules("google", DROP_DATABASE)
+    else:
+        _wait_until_refused()
+
+
+def _wait_until_refused() -> None:
+    """Return once nobody gets in: unlike for a request, for the open port the stand-in looks only now and then."""
+    deadline = time.monotonic() + REFUSED_WITHIN
+    while opened := [address for address in layout.DATABASE_ADDRESSES if _accepts(address)]:
+        if time.monotonic() > deadline:
+            raise TimeoutError(
+                f"expected: port {layout.DATABASE_PORT} closed within {REFUSED_WITHIN:.0f} s; "
+                f"seen: open on {', '.join(opened)}; look next: `python -m lab logs cloud-sql`"
+            )
+        time.sleep(0.05)
+
+
+def _accepts(address: str) -> bool:
+    try:
+        socket.create_connection((address, layout.DATABASE_PORT), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _open_database_port(_how: str) -> None:

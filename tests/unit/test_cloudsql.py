@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from fixtures.waiting import wait_for
-from lab import layout
+from lab import faults, layout
 from lab.google.authority import key_pem, new_key, pem
 from lab.google.cloudsql import AdminApi, merged
 from lab.google.iam import CLOUD_PLATFORM, SQL_ADMIN, SQL_LOGIN
@@ -405,6 +405,14 @@ def test_fault_closes_the_port_and_cuts_connections(instance: AdminApi, faults: 
         with contextlib.suppress(ConnectionRefusedError), connected(instance):
             return
     pytest.fail("the port stayed closed")
+
+
+def test_injected_fault_holds_when_the_command_returns(instance: AdminApi) -> None:
+    """However late the stand-in sees it, whoever connects afterwards is refused."""
+    with connected(instance):
+        faults.inject("database-port", "refused")
+    with pytest.raises(ConnectionRefusedError), connected(instance):
+        pass
 
 
 # --- operations
