@@ -1,4 +1,4 @@
-"""Command line of the lab: `python -m lab up | down | status | logs | facts | inject | heal | delays | build`."""
+"""Command line of the lab: `python -m lab up | down | status | logs | load-image | facts | inject | heal | ...`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import json
 import sys
 from pathlib import Path
 
-from lab import facts, faults, host, layout, lifecycle
+from lab import facts, faults, host, layout, lifecycle, nodes
 from lab.cgroups import CgroupsUnusableError
 from lab.processes import CommandFailedError
 
 EXPECTED = (
     host.UnfitHostError, lifecycle.LabError, faults.UnknownFaultError, CgroupsUnusableError, CommandFailedError,
+    nodes.NodeOffError,
 )  # fmt: skip
 """What is told in one sentence; anything else is a defect of the lab and shows its traceback."""
 
@@ -46,6 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     command("status", _status, "every part and whether it is ready; active faults")
     logs = command("logs", _logs, "the logs, or the end of one")
     logs.add_argument("part", nargs="?", help="for example kube-apiserver or node-1/kubelet")
+    load_image = command("load-image", _load_image, "import the images of an archive, OCI or Docker, into every node")
+    load_image.add_argument("archive", type=Path)
     command("facts", _facts, "addresses, paths and names as JSON")
     inject = command("inject", _inject, "make a fault happen; without a name: list them")
     inject.add_argument("name", nargs="?")
@@ -97,6 +100,14 @@ def _logs(options: argparse.Namespace) -> None:
     if not file.exists():
         raise lifecycle.LabError(f"expected: a log of the lab; seen: {options.part}; look next: `python -m lab logs`")
     print("\n".join(file.read_text(errors="replace").splitlines()[-200:]))
+
+
+def _load_image(options: argparse.Namespace) -> None:
+    _needs_lab()
+    if not options.archive.is_file():
+        raise lifecycle.LabError(f"expected: an archive of images; seen: no file {options.archive}")
+    for name in layout.NODES:
+        nodes.load_image(name, options.archive.resolve())
 
 
 def _facts(_options: argparse.Namespace) -> int:

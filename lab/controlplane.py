@@ -20,7 +20,7 @@ ADMIN_KUBECONFIG = layout.KUBECONFIGS / "super-admin.conf"
 """The only identity that has every right before any ClusterRoleBinding exists."""
 AUDIT_LOG = layout.LOGS / "audit.log"
 AUDIT_POLICY_FILE = layout.PKI / "audit-policy.yaml"
-CLIENTS = ("system:kube-proxy", "lab:metadata", "lab:load-balancer", "lab:secret-provider")
+CLIENTS = ("system:kube-proxy", "lab:metadata", "lab:load-balancer", "lab:rules", "lab:secret-provider")
 """Identities that kubeadm does not know; what they may do is in `addons/rbac.yaml`, kube-proxy's by default."""
 
 CONTROLLERS = ("system:kube-controller-manager", "system:kube-scheduler")

@@ -33,6 +33,7 @@ def facts() -> dict[str, object]:
         },
         "secret_manager": {"api": f"{google}:{layout.SECRETMANAGER_PORT}", "secrets": list(layout.SECRETS)},
         "monitoring": {"api": f"{google}:{layout.MONITORING_PORT}"},
+        "tools": {"promtool": str(materials.program("promtool", "managed-prometheus"))},
         "delays": delays(),
     }  # fmt: skip
 

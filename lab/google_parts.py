@@ -35,7 +35,7 @@ ANSWER_SECONDS = 2.0
 
 def create_state() -> None:
     """What Google would keep: identities, secrets, certificates; and what users of the lab get of them."""
-    for directory in (BALANCER, PROTOS, layout.USER / "tokens"):
+    for directory in (BALANCER, PROTOS, layout.RULES, layout.USER / "tokens"):
         directory.mkdir(parents=True, exist_ok=True)
     iam = Iam()
     iam.create()
@@ -127,11 +127,11 @@ def _prometheus() -> Daemon:
     """The central Prometheus: what the collectors write to, as they write to Monarch on GKE."""
     configuration = layout.GOOGLE_DIR / "prometheus.yaml"
     command: Command = [
-        "/bin/sh", "-c", f'echo "global: {{}}" > {configuration}; exec "$@"', "sh",
+        "/bin/sh", "-c", f'echo "rule_files: [{layout.RULES}/*]" > {configuration}; exec "$@"', "sh",
         materials.program("prometheus", "managed-prometheus"), f"--config.file={configuration}",
         f"--storage.tsdb.path={layout.GOOGLE_DIR / 'prometheus'}", "--storage.tsdb.retention.time=1d",
         f"--web.listen-address={layout.GOOGLE_ADDRESS}:{layout.PROMETHEUS_PORT}",
-        "--web.enable-remote-write-receiver", "--export.disable",
+        "--web.enable-remote-write-receiver", "--web.enable-lifecycle", "--export.disable",
     ]  # fmt: skip
     url = f"http://{layout.GOOGLE_ADDRESS}:{layout.PROMETHEUS_PORT}/-/ready"
     return Daemon("prometheus", command, netns="google", answers=lambda: _answers(url))
@@ -165,6 +165,7 @@ def daemons() -> dict[str, tuple[Daemon, tuple[str, ...]]]:
         (secret_provider, (*api, *layout.NODES)),
         (_prometheus(), ()),
         (_stand_in("monitoring", "monitoring", layout.MONITORING_PORT), ()),
+        (_stand_in("rules", "rules", identity="lab:rules"), ("prometheus", *api)),
         (_envoy(), ()),
         (_stand_in("load-balancer", "loadbalancer", identity="lab:load-balancer"), ("envoy", *api)),
     )

@@ -19,6 +19,8 @@ KUBECONFIGS = STATE / "kubeconfigs"
 LOGS = STATE / "logs"
 NODES_DIR = STATE / "nodes"
 GOOGLE_DIR = STATE / "google"
+RULES = GOOGLE_DIR / "rules"
+"""What the central Prometheus evaluates, a file for each object."""
 FAULTS_DIR = STATE / "faults"
 """One file per active fault; its text is the fault's argument. The stand-ins look here at each request."""
 

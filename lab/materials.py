@@ -94,8 +94,12 @@ def _build_managed_prometheus(into: Path) -> None:
     fork = into / "fork"
     shutil.copytree(_module_directory(module, "github.com/prometheus/prometheus"), fork)
     run("chmod", "-R", "u+w", fork)
-    _go_build(fork, into / "bin", "./cmd/prometheus")
+    _go_build(fork, into / "bin", "./cmd/prometheus", "./cmd/promtool")
     shutil.rmtree(fork)
+
+
+def _build_pushgateway(into: Path) -> None:
+    _go_build(BILL / "pushgateway", into / "bin", "tool")
 
 
 def _debian(*packages: str) -> tuple[str, ...]:
@@ -150,6 +154,7 @@ def artifacts() -> dict[str, Artifact]:
         Artifact("platform", (go, PLATFORM, KUBERNETES_VERSION), _build_platform, 15),
         Artifact("secrets-store", (go, BILL / "csi"), _build_secrets_store, 2),
         Artifact("managed-prometheus", (go, BILL / "gmp"), _build_managed_prometheus, 6),
+        Artifact("pushgateway", (go, BILL / "pushgateway"), _build_pushgateway, 1),
         Artifact("debian", _debian(*BASE_PACKAGES), _build_debian, 1),
         Artifact("postgres", _debian(*POSTGRES_PACKAGES), _build_postgres, 1),
         Artifact("toolbox", (*_debian(*TOOLBOX_PACKAGES), TOOLBOX), _build_toolbox, 1),

@@ -22,6 +22,10 @@ KUBELET_SYNC = "10s"
 """How soon a kubelet notices a changed ConfigMap or a rotated secret; its own default is 1 min."""
 
 
+class NodeOffError(Exception):
+    """A node that should do something has no power."""
+
+
 def directory(node: str) -> Path:
     """Where a node's disks lie."""
     return layout.NODES_DIR / node
@@ -181,6 +185,16 @@ def start(name: str, image_store: Path) -> None:
             cgroups.remove(f"{cgroups.node_group(name)}/kubepods")
     prepare(name, image_store)
     daemon.start()
+
+
+def load_image(name: str, archive: Path) -> None:
+    """Import the images of an archive; NodeOffError if the node is off, CommandFailedError if it cannot be read."""
+    process = node(name).process()
+    if process is None:
+        raise NodeOffError(f"expected: node {name} to be on; seen: it is off; look next: `python -m lab status`")
+    first = process.children()[0].pid
+    ctr: Command = [materials.program("ctr"), "--address", "/run/containerd/containerd.sock", "--namespace", "k8s.io"]
+    run("nsenter", f"--target={first}", "--mount", *ctr, "images", "import", "--local", archive)
 
 
 def crash(name: str) -> None:

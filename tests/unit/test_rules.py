@@ -1,0 +1,49 @@
+"""The rule evaluator's stand-in: files that follow what the operator generates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+from aiohttp import web
+
+from lab.google import rules
+
+GENERATED = {"empty.yaml": "", "rules__acceptance__smoke.yaml": "groups: []\n"}
+
+
+def files(directory: Path) -> dict[str, str]:
+    """Name to text."""
+    return {file.name: file.read_text() for file in directory.iterdir()}
+
+
+def test_files_become_what_was_generated(tmp_path: Path) -> None:
+    """New files appear, changed ones change, and those of deleted objects go."""
+    (tmp_path / "rules__gone__gone.yaml").write_text("groups: []\n")
+    (tmp_path / "empty.yaml").write_text("was not empty")
+
+    assert rules.write(GENERATED, tmp_path)
+
+    assert files(tmp_path) == GENERATED
+
+
+def test_nothing_is_reloaded_for_nothing(tmp_path: Path) -> None:
+    """Files that are as they should be are no change."""
+    rules.write(GENERATED, tmp_path)
+
+    assert not rules.write(GENERATED, tmp_path)
+
+
+def test_refused_rules_are_told(serve: Callable[[web.Application], str]) -> None:
+    """What Prometheus says of rules that it does not take is in the log."""
+
+    async def refuse(_request: web.Request) -> web.Response:
+        return web.Response(status=500, text="failed to reload config: one or more errors occurred")
+
+    application = web.Application()
+    application.add_routes([web.post("/-/reload", refuse)])
+
+    with pytest.raises(requests.HTTPError, match="failed to reload config"):
+        rules.reload(serve(application))
