@@ -75,5 +75,7 @@ test: check unit ## everything that CI runs: the above, the lab and its tests, a
 	$(PYTHON) -m lab.traces --since $$before || status=$$?; \
 	rm -f $$before; exit $$status
 
-lock: ## requirements.lock anew from pyproject.toml
-	@.venv/bin/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+COMPILE := .venv/bin/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet
+lock: ## requirements.lock anew from pyproject.toml, and of it what the image needs
+	@$(COMPILE) --all-extras -o requirements.lock
+	@$(COMPILE) --constraint requirements.lock -o requirements-suite.lock

@@ -73,6 +73,8 @@ BACKSTAGE_WORKLOAD = "backstage/backstage"
 """Namespace and Kubernetes service account that may act as the account above."""
 SUITE_ACCOUNT = f"acceptance@{PROJECT}.iam.gserviceaccount.com"
 OBSERVER_ACCOUNT = f"observer@{PROJECT}.iam.gserviceaccount.com"
+SMOKE_WORKLOAD = "acceptance/acceptance-smoke"
+"""The suite's own service account in the cluster, that may act as the observer: a schedule has no token file."""
 OPERATOR_ACCOUNT = f"operator@{PROJECT}.iam.gserviceaccount.com"
 """Who may restart the instance and write secret versions: the lab's own faults."""
 SECRETS = (

@@ -75,7 +75,10 @@ INITIAL_POLICY: Policy = {
         "roles/secretmanager.admin": [layout.OPERATOR_ACCOUNT],
     },
     "secrets": {secret: [layout.BACKSTAGE_ACCOUNT] for secret in layout.SECRETS},
-    "workloadIdentityUser": {layout.BACKSTAGE_ACCOUNT: [layout.BACKSTAGE_WORKLOAD]},
+    "workloadIdentityUser": {
+        layout.BACKSTAGE_ACCOUNT: [layout.BACKSTAGE_WORKLOAD],
+        layout.OBSERVER_ACCOUNT: [layout.SMOKE_WORKLOAD],
+    },
 }
 
 
