@@ -32,6 +32,8 @@ class Fault:
     """`test_FILE.py::test_NAME` of `tests/acceptance`."""
     reason: str
     """Is in the text of the failure."""
+    environment: str = "environment.toml"
+    """What the check's run may do, beside this file: to look and to connect, unless only a drain can tell."""
 
 
 def faults() -> Iterator[Fault]:

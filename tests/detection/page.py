@@ -15,7 +15,8 @@ Each fault is data in `tests/detection/<promise>.toml`: what is done to the depl
 check must turn red, and a part of what it must say. `make detection` runs them one at a time: the check is kept;
 the fault is injected; the check is run again and again, as a process of its own with `observe` and `connect` alone
 (so that nothing is repaired by applying), until it is red for that reason, at most 120 s; the fault is undone and
-the reference applied again; the check must be kept again.
+the reference applied again; the check must be kept again. What only a drain or an eviction shows is asked by a run
+that may `disrupt` too.
 
 *Seen after*: seconds from the injection to the end of the run that said so, that run's own time included; on the
 lab, two cores. Empty where the fault has not run as it is now.

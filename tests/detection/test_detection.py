@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Found:
         return f"{self.outcome}: {' | '.join(self.reason.splitlines())}"
 
 
-Ask = Callable[[str], Found]
+Ask = Callable[[], Found]
 
 
 @pytest.fixture(scope="session")
@@ -44,18 +45,19 @@ def seen() -> Iterator[dict[str, float]]:
 
 
 @pytest.fixture
-def ask(tmp_path: Path) -> Ask:
-    """Runs a check of the acceptance suite in a process of its own, with `observe` and `connect` alone."""
+def ask(fault: Fault, tmp_path: Path) -> Ask:
+    """Runs the check of the acceptance suite in a process of its own, which repairs nothing by applying."""
 
-    def asked(check: str) -> Found:
-        command = [sys.executable, "-m", "pytest", f"--env={HERE / 'environment.toml'}", f"--report={tmp_path}"]
-        where = f"tests/acceptance/{check}"
-        done = subprocess.run([*command, where], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
-        verdict = tmp_path / "verdict.json"
+    def asked() -> Found:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        command = [sys.executable, "-m", "pytest", f"--env={HERE / fault.environment}", f"--report={folder}"]
+        where = f"tests/acceptance/{fault.check}"
+        verdict = folder / "verdict.json"
+        done = subprocess.run([*command, where], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
         if not verdict.exists():
             raise RuntimeError(done.stdout + done.stderr)
         written = json.loads(verdict.read_text())
-        named = [each for each in written["checks"] if each["check"] == check.partition("::")[2]]
+        named = [each for each in written["checks"] if each["check"] == fault.check.partition("::")[2]]
         return Found(named[0]["outcome"], named[0]["reason"]) if named else Found("not run", str(written["reasons"]))
 
     return asked
@@ -79,10 +81,10 @@ def injected(fault: Fault, ask: Ask) -> Iterator[Fault]:
 def _wait_until_kept(fault: Fault, ask: Ask) -> None:
     wait_for(
         f"{fault.check} to be kept without the fault",
-        lambda: ask(fault.check),
+        ask,
         until=lambda found: found.outcome == "kept",
         within=HEALED_WITHIN,
-        look_next=f"pytest --env=tests/detection/environment.toml tests/acceptance/{fault.check}",
+        look_next=f"pytest --env=tests/detection/{fault.environment} tests/acceptance/{fault.check}",
     )
 
 
@@ -93,7 +95,7 @@ def test_fault_turns_its_check_red(fault: Fault, injected: Fault, ask: Ask, seen
     began = time.monotonic()
     wait_for(
         f"{fault.check} to be broken, saying {fault.reason!r}",
-        lambda: ask(fault.check),
+        ask,
         until=lambda found: found.outcome == "broken" and fault.reason in found.reason,
         within=DETECTED_WITHIN,
         look_next=f"tests/detection, fault {fault.name}",
