@@ -24,7 +24,7 @@ OVERLAY = ROOT / "manifests" / "operations" / "overlays" / "lab"
 SMOKE = "system:serviceaccount:acceptance:acceptance-smoke"
 NAMESPACE = ("--namespace", "acceptance")
 JOB = 180.0
-"""Seconds until a job has ended; 20 to 40 were seen."""
+"""Seconds until a job has ended; 12 to 45 were seen."""
 SCRAPED = 90.0
 """Seconds from a push to an answer in PromQL; 10 were seen."""
 RECOVERED = 240.0
@@ -121,26 +121,32 @@ def test_job_accepts_backstage_by_nothing_but_reads(start: Start, promql: Ask) -
 
 
 def test_stopped_database_turns_it_red_and_is_named(start: Start, promql: Ask) -> None:
-    """Log line and metric name the promise and what was seen; healed, it is accepted again."""
+    """Log line and metric name the promise and what was seen; healed, it is accepted again.
+
+    The promise is the portal's, whose users feel it at once. One who may only look finds the database itself not to be
+    judged, and broken when Backstage has counted no successful operation for some minutes: tests/detection.
+    """
     before = measured(promql, "last_accepted_timestamp_seconds")
     began = datetime.now(UTC)
     run_lab("inject", "database-stopped")
     try:
         red = start()
         measured(promql, "last_run_timestamp_seconds", since=began)
-        found, evidence = outcomes(promql), promql('backstage_acceptance_broken{environment="lab",promise="database"}')
+        found, evidence = outcomes(promql), promql('backstage_acceptance_broken{environment="lab"}')
         last_accepted = measured(promql, "last_accepted_timestamp_seconds")
     finally:
         run_lab("heal", "database-stopped")
 
     assert (red.code, red.verdict["severity"], red.verdict["verdict"]) == (1, "ERROR", "rejected"), red.verdict
-    broken = [line for line in red.of("database") if line["outcome"] == "broken"]
-    assert broken
+    broken = [line for line in red.lines if line.get("outcome") == "broken"]
+    assert "test_catalog_answers_with_entities" in {line["check"] for line in broken}
     assert {line["severity"] for line in broken} == {"ERROR"}
-    assert all(line["seen"] and line["logging.googleapis.com/labels"]["promise"] == "database" for line in broken)
-    assert found["database"] == "broken"
-    assert {series["check"] for series, _ in evidence} == {line["check"] for line in broken}
-    assert all(series["evidence"] for series, _ in evidence)
+    assert {line["logging.googleapis.com/labels"]["promise"] for line in broken} <= {"portal", "database"}
+    assert found["portal"] == "broken"
+    assert found["database"] != "kept"
+    assert {(series["check"], series["evidence"]) for series, _ in evidence} == {
+        (line["check"], line["seen"]) for line in broken
+    }
     assert last_accepted == before
     again = wait_for(
         "the smoke to accept Backstage with its database back",
@@ -198,9 +204,12 @@ def test_run_that_cannot_look_has_no_verdict(start: Start, promql: Ask, change: 
 
     done = start(change)
 
-    [told] = done.lines
+    [told] = [line for line in done.lines if line.get("outcome") != "not permitted"]
     assert (done.code, told["severity"], told["verdict"]) == (6, "ERROR", "no verdict")
-    assert [reason in each and "\n" not in each for each in told["reasons"]] == [True], told
+    first, *unchecked = told["reasons"]
+    assert reason in first
+    assert "\n" not in first
+    assert all(" is required and " in each for each in unchecked)
     measured(promql, "last_run_timestamp_seconds", since=began)
     assert promql('backstage_acceptance_verdict{environment="lab"} == 1')[0][0]["verdict"] == "no verdict"
     assert len(promql('backstage_acceptance_problem{environment="lab"}')) == 1
