@@ -39,6 +39,8 @@ ON_THE_LAB: Final = (
 ELSEWHERE: Final = {
     r"export \w+=": "tests/unit/test_documents.py",  # it sets what the lines below it use
     r"python -m lab (inject|heal) ": "tests/lab/test_lifecycle.py",
+    r"kubectl -n backstage (wait --for=delete lease/|delete lease -l )": "tests/operations/test_deploy_lock.py",
+    r"until kubectl -n backstage create -f deploy-lock.yaml": "tests/operations/test_deploy_lock.py",
 }
 
 
