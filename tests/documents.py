@@ -5,6 +5,7 @@ Every line of a fenced block `console` (after its `$ `) or `sh` is a command. Ea
 - `make TARGET`: the Makefile has it, and CI runs it;
 - what `HERE` matches: run by `tests/unit/test_documents.py`, on recorded results;
 - what `ON_THE_LAB` matches, which only looks: run by `tests/lab/test_documents.py`;
+- what `OPERATIONS` matches, which looks at the scheduled smoke: run by `tests/operations/test_smoke_job.py`;
 - what `ELSEWHERE` matches: run by the test that is named there;
 - marked in a comment: `# needs GKE` at its end, or on a line of its own before it, for all that follows in the block.
 """
@@ -30,12 +31,13 @@ HERE: Final = (
     r"cp environments/staging\.toml environments/mine\.toml$",
 )
 ON_THE_LAB: Final = (
-    r"kubectl (-n \S+ )?(get|describe|logs|top|diff|rollout (status|history)) ",
+    r"kubectl (-n (?!acceptance )\S+ )?(get|describe|logs|top|diff|rollout (status|history)) ",
     r"pytest --env=local --show-environment",
     r"python -m lab status",
     r"openssl s_client ",
     r"curl -s",
 )
+OPERATIONS: Final = (r"kubectl -n acceptance (get|describe|logs) ",)
 ELSEWHERE: Final = {
     r"export \w+=": "tests/unit/test_documents.py",  # it sets what the lines below it use
     r"python -m lab (inject|heal) ": "tests/lab/test_lifecycle.py",
@@ -76,6 +78,8 @@ class Command:
             return "tests/unit/test_documents.py"
         if self.is_one_of(ON_THE_LAB):
             return "tests/lab/test_documents.py"
+        if self.is_one_of(OPERATIONS):
+            return "tests/operations/test_smoke_job.py"
         return next((test for pattern, test in ELSEWHERE.items() if re.match(pattern, self.text)), "")
 
 

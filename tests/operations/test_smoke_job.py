@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,11 +18,14 @@ import pytest
 
 from fixtures.waiting import wait_for
 from tests.detection.test_observer import READS, REVIEWS, requests_of
+from tests.documents import OPERATIONS, commands
 from tests.lab.conftest import Kubectl, Manifest, run, run_lab
 from tests.operations.conftest import Ask
 
 ROOT = Path(__file__).parents[2]
 OVERLAY = ROOT / "manifests" / "operations" / "overlays" / "lab"
+SHOWN = sorted({each.text for each in commands() if each.is_one_of(OPERATIONS) and not each.needs_gke})
+"""Commands that documents show for looking at the scheduled smoke."""
 SMOKE = "system:serviceaccount:acceptance:acceptance-smoke"
 NAMESPACE = ("--namespace", "acceptance")
 JOB = 180.0
@@ -232,3 +237,20 @@ def outcomes(promql: Ask) -> dict[str, str]:
     """The outcome of each promise, as it was scraped."""
     found = promql('backstage_acceptance_promise{environment="lab"}')
     return {series["promise"]: series["outcome"] for series, _ in found}
+
+
+@pytest.mark.parametrize("command", SHOWN)
+def test_command_of_the_runbook_shows_a_run_that_failed(
+    command: str, installed: Kubectl, facts: dict[str, Any]
+) -> None:
+    """What somebody types who was paged ends well, and shows something."""
+    jobs = installed.get("jobs", *NAMESPACE)["items"]
+    failed = [job["metadata"]["name"] for job in jobs if job["status"].get("failed")]
+    env = {**os.environ, "KUBECONFIG": facts["kubeconfig"]}
+    env["PATH"] = f"{Path(facts['kubectl']).parent}:{os.environ['PATH']}"
+
+    shown = subprocess.run(
+        ["sh", "-c", command.replace("JOB", failed[0])], env=env, capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert shown.stdout
