@@ -46,7 +46,7 @@ detection: rbac ## break the deployment on the lab in every known way: each must
 chaos: venv ## attack the deployment on the lab, one fault at a time, and measure what users felt
 	@$(PYTHON) -m pytest tests/chaos
 
-operations: rbac image ## the suite in service on the lab: the scheduled smoke's job, its log lines and metrics
+operations: rbac image ## the suite in service on the lab: the scheduled smoke, the layers of the guard, alerts, the deploy lock
 	@$(PYTHON) -m pytest tests/operations
 
 distributed: lab image ## autoscaling on the lab, with the load made by pods: a master and two workers
