@@ -10,10 +10,12 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
 from google.oauth2.credentials import Credentials
 from googleapiclient.discovery import build
@@ -24,6 +26,7 @@ from fixtures.cluster import GuardedClient, connect
 from fixtures.permissions import PERMISSIONS, Guard
 
 Manifest = dict[str, Any]
+OVERLAY = Path(__file__).parents[2] / "manifests" / "overlays" / "local"
 
 
 class Kubectl:
@@ -59,6 +62,37 @@ def run(command: list[str], stdin: str | None = None) -> str:
     except subprocess.CalledProcessError as error:
         error.add_note(error.stderr)
         raise
+
+
+def deploy_reference(kubectl: Kubectl) -> None:
+    """Backstage as the suite applies it, whoever changed it; returns when it is rolled out."""
+    words = ("--server-side", "--force-conflicts", "--field-manager=backstage-acceptance", "-k", str(OVERLAY))
+    kubectl("apply", *words)
+    kubectl("-n", "backstage", "rollout", "status", "deployment/backstage", "--timeout=300s")
+
+
+@dataclass(frozen=True)
+class PromQl:
+    """Cloud Monitoring's Prometheus API of the lab's project."""
+
+    url: str
+
+    @classmethod
+    def of(cls, facts: dict[str, Any]) -> PromQl:
+        """At Google's path."""
+        return cls(f"{facts['monitoring']['api']}/v1/projects/{facts['project']}/location/global/prometheus/api/v1")
+
+    def ask(self, promql: str, *, token: str | None) -> requests.Response:
+        """The answer to an instant query, whatever it is."""
+        headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        return requests.post(f"{self.url}/query", data={"query": promql}, headers=headers, timeout=40)
+
+    def series(self, promql: str, *, token: str) -> list[dict[str, Any]]:
+        """The series that an expression selects now; HTTPError if it is refused."""
+        answer = self.ask(promql, token=token)
+        answer.raise_for_status()
+        found: list[dict[str, Any]] = answer.json()["data"]["result"]
+        return found
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +140,12 @@ def token(facts: dict[str, Any]) -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="session")
+def promql(facts: dict[str, Any]) -> PromQl:
+    """Cloud Monitoring's Prometheus API."""
+    return PromQl.of(facts)
+
+
+@pytest.fixture(scope="session")
 def credentials(token: Callable[[str], str]) -> Credentials:
     """The acceptance suite's credentials, as google-auth holds them."""
     return Credentials(token("acceptance"))  # type: ignore[no-untyped-call]
@@ -142,8 +182,7 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def backstage_namespace(kubectl: Kubectl) -> str:
     """Backstage's namespace and service account as the reference has them, whether or not Backstage runs there."""
-    overlay = Path(__file__).parents[2] / "manifests" / "overlays" / "local"
-    reference = yaml.safe_load_all(kubectl("kustomize", str(overlay)))
+    reference = yaml.safe_load_all(kubectl("kustomize", str(OVERLAY)))
     wanted = [manifest for manifest in reference if manifest["kind"] in ("Namespace", "ServiceAccount")]
     kubectl.apply(*wanted, namespace="backstage")
     return "backstage"

@@ -19,10 +19,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from fixtures.cluster import GuardedClient
 from fixtures.tunnel import Tunnel
 from fixtures.waiting import wait_for
-from tests.lab.conftest import Kubectl, Manifest
+from tests.lab.conftest import OVERLAY, Kubectl, Manifest
 
 NAMESPACE = "backstage"
-OVERLAY = Path(__file__).parents[2] / "manifests" / "overlays" / "local"
 BROWSER = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
            "--disable-component-update", "--disable-sync"]  # fmt: skip
 

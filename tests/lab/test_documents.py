@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.documents import ON_THE_LAB, ROOT, Command, commands
-from tests.lab.conftest import Kubectl, Manifest
-from tests.lab.test_backstage import OVERLAY, wait_for_pods
+from tests.lab.conftest import OVERLAY, Kubectl, Manifest
+from tests.lab.test_backstage import wait_for_pods
 
 SHOWN = {each.text: each for each in commands() if each.is_one_of(ON_THE_LAB) and not each.needs_gke}
 COMPLAINT = re.compile(r"^(error|Error|Unable|curl:)", re.MULTILINE)

@@ -15,7 +15,7 @@ import pytest
 
 from fixtures.cordon import ANNOTATION
 from fixtures.waiting import wait_for
-from tests.lab.conftest import Kubectl, run
+from tests.lab.conftest import Kubectl, deploy_reference, run
 from tests.lab.killed_drain import STEPS
 
 ROOT = Path(__file__).parents[2]
@@ -38,8 +38,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory, backstage: None) -> Pa
 @pytest.fixture(scope="module")
 def backstage(kubectl: Kubectl) -> None:
     """Two Ready pods."""
-    overlay = str(ROOT / "manifests" / "overlays" / "local")
-    kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=backstage-acceptance", "-k", overlay)
+    deploy_reference(kubectl)
     wait_until_ready(kubectl)
 
 

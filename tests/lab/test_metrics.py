@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from fixtures.waiting import wait_for
-from tests.lab.conftest import Kubectl, Manifest
+from tests.lab.conftest import Kubectl, Manifest, PromQl
 
 FIRST_SAMPLE = 180.0
 """Seconds from a PodMonitoring to samples of all its pods; 15 to 25 were seen."""
@@ -38,18 +38,6 @@ class Scraping:
     unhealthy_targets: int
     collectors_fraction: float
     """Share of the collectors that were asked; 0 while there is no endpoint."""
-
-
-@dataclass(frozen=True)
-class PromQl:
-    """Cloud Monitoring's Prometheus API of the lab's project."""
-
-    url: str
-
-    def ask(self, promql: str, *, token: str | None) -> requests.Response:
-        """The answer to an instant query, whatever it is."""
-        headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
-        return requests.post(f"{self.url}/query", data={"query": promql}, headers=headers, timeout=40)
 
 
 def scraping(podmonitoring: Manifest) -> Scraping:
@@ -88,22 +76,9 @@ def read_scraping(kubectl: Kubectl, shop: str) -> Callable[[str], Scraping]:
 
 
 @pytest.fixture(scope="module")
-def promql(facts: dict[str, Any]) -> PromQl:
-    """Cloud Monitoring's Prometheus API, at Google's path."""
-    return PromQl(f"{facts['monitoring']['api']}/v1/projects/{facts['project']}/location/global/prometheus/api/v1")
-
-
-@pytest.fixture(scope="module")
 def read_series(promql: PromQl, token: Callable[[str], str]) -> Callable[[str], list[dict[str, Any]]]:
     """Reads the series that a PromQL expression selects now, as the acceptance suite."""
-
-    def read(expression: str) -> list[dict[str, Any]]:
-        answer = promql.ask(expression, token=token("acceptance"))
-        answer.raise_for_status()
-        series: list[dict[str, Any]] = answer.json()["data"]["result"]
-        return series
-
-    return read
+    return lambda expression: promql.series(expression, token=token("acceptance"))
 
 
 @pytest.fixture(scope="module")

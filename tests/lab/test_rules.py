@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import requests
-
 from fixtures.waiting import wait_for
-from tests.lab.conftest import Kubectl, Manifest, run
+from tests.lab.conftest import Kubectl, Manifest, PromQl, run
 
 FIRING = 120.0
 """Seconds from the object to the alert: operator, evaluator and two evaluations; 10 were seen."""
@@ -24,21 +22,19 @@ def rules(expression: str) -> Manifest:
     }  # fmt: skip
 
 
-def firing(facts: dict[str, Any], token: str, namespace: str) -> list[str]:
+def firing(promql: PromQl, token: str, namespace: str) -> list[str]:
     """Severities of the test's alerts that fire in a namespace."""
     query = f'ALERTS{{alertname="LabTest", alertstate="firing", namespace="{namespace}"}}'
-    url = f"{facts['monitoring']['api']}/v1/projects/{facts['project']}/location/global/prometheus/api/v1/query"
-    answer = requests.post(url, data={"query": query}, headers={"Authorization": f"Bearer {token}"}, timeout=40)
-    return [series["metric"]["severity"] for series in answer.json()["data"]["result"]]
+    return [series["metric"]["severity"] for series in promql.series(query, token=token)]
 
 
 def test_alert_fires_and_goes_with_its_rules(
-    kubectl: Kubectl, namespace: str, facts: dict[str, Any], token: Callable[[str], str]
+    kubectl: Kubectl, namespace: str, promql: PromQl, token: Callable[[str], str]
 ) -> None:
     """A rule whose expression holds fires with the labels of its namespace, until the object is deleted."""
 
     def read() -> list[str]:
-        return firing(facts, token("observer"), namespace)
+        return firing(promql, token("observer"), namespace)
 
     kubectl.apply(rules("vector(1)"), namespace=namespace)
     wait_for("the alert to fire", read, until=["none"].__eq__, within=FIRING, look_next="python -m lab logs rules")

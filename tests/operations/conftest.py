@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
-from tests.lab.conftest import Kubectl, run_lab
+from tests.lab.conftest import Kubectl, PromQl, run_lab
 
 Series = dict[str, str]
 Ask = Callable[[str], list[tuple[Series, float]]]
@@ -32,13 +31,10 @@ def kubectl(facts: dict[str, Any]) -> Kubectl:
 @pytest.fixture(scope="session")
 def promql(facts: dict[str, Any]) -> Ask:
     """The series that a PromQL expression selects now, with their values, as Cloud Monitoring answers."""
-    url = f"{facts['monitoring']['api']}/v1/projects/{facts['project']}/location/global/prometheus/api/v1/query"
     token = Path(facts["tokens"]["observer"])
 
     def ask(expression: str) -> list[tuple[Series, float]]:
-        headers = {"Authorization": f"Bearer {token.read_text()}"}
-        answer = requests.post(url, data={"query": expression}, headers=headers, timeout=40)
-        answer.raise_for_status()
-        return [(each["metric"], float(each["value"][1])) for each in answer.json()["data"]["result"]]
+        found = PromQl.of(facts).series(expression, token=token.read_text())
+        return [(each["metric"], float(each["value"][1])) for each in found]
 
     return ask

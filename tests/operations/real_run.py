@@ -9,24 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from fixtures.waiting import wait_for
-from tests.lab.conftest import Kubectl, run, run_lab
+from tests.lab.conftest import run
 
 ROOT = Path(__file__).parents[2]
 ENDED_WITHIN = 300
 """Seconds. The smoke takes 15 when nothing else runs on the machine."""
-
-
-def lab_kubectl() -> Kubectl:
-    """Kubectl as the lab's administrator."""
-    facts = json.loads(run_lab("facts"))
-    return Kubectl(facts["kubectl"], facts["kubeconfig"])
-
-
-def deploy_reference(kubectl: Kubectl) -> None:
-    """Backstage as the reference has it, whoever changed it; returns when it is rolled out."""
-    overlay = str(ROOT / "manifests" / "overlays" / "local")
-    kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=backstage-acceptance", "-k", overlay)
-    kubectl("-n", "backstage", "rollout", "status", "deployment/backstage", "--timeout=300s")
 
 
 def environment(folder: Path, identity: str, *permissions: str) -> Path:

@@ -7,17 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.conftest import Kubectl
-from tests.operations.real_run import Run, deploy_reference, environment, lab_kubectl
+from tests.lab.conftest import Kubectl, deploy_reference
+from tests.operations.real_run import Run, environment
 
 NOBODY = '{"spec": {"selector": {"app.kubernetes.io/name": "nobody"}}}'
 RELEASE = ("set", "image", "deployment/backstage", "backstage=lab.local/backstage:none")
-
-
-@pytest.fixture(scope="module")
-def kubectl() -> Kubectl:
-    """As the lab's administrator."""
-    return lab_kubectl()
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from fixtures.waiting import wait_for
-from tests.lab.conftest import Kubectl
-from tests.operations.real_run import ROOT, Run, deploy_reference, environment, lab_kubectl
+from tests.lab.conftest import Kubectl, deploy_reference
+from tests.operations.real_run import ROOT, Run, environment
 
 LEASE = ("-n", "backstage", "lease", "acceptance-backstage")
 SEEN = r"deployment 17, https://ci\.example\.com/17 since 20[\d-]+ [\d:]+ UTC"
@@ -34,9 +34,8 @@ HOLD, GIVE_BACK = block("until kubectl").splitlines()
 
 
 @pytest.fixture(scope="module")
-def kubectl() -> Kubectl:
+def kubectl(kubectl: Kubectl) -> Kubectl:
     """As the lab's administrator, with Backstage deployed."""
-    kubectl = lab_kubectl()
     deploy_reference(kubectl)
     return kubectl
 
