@@ -1,12 +1,12 @@
 """Plugins of the project; tests find here what they may hold in their hands."""
 
 pytest_plugins = [
-    "fixtures.plugin",
-    "fixtures.run",
-    "fixtures.leasing",
-    "fixtures.proving",
-    "fixtures.judging",
-    "fixtures.unchanged",
-    "fixtures.report",
-    "fixtures.in_service",
+    "fixtures.plugins.options",
+    "fixtures.plugins.run",
+    "fixtures.plugins.leasing",
+    "fixtures.plugins.prove_guard",
+    "fixtures.plugins.judging",
+    "fixtures.plugins.unchanged",
+    "fixtures.plugins.html_report",
+    "fixtures.plugins.in_service",
 ]

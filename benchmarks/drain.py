@@ -18,16 +18,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fixtures import environment_file, target
-from fixtures.access import Namespaces
-from fixtures.blast_radius import Limits, planned
-from fixtures.cluster import connect
-from fixtures.drain import drained
-from fixtures.environment import Environment
-from fixtures.leasing import Tenure, holding
-from fixtures.maintenance import Maintained
-from fixtures.permissions import Guard
-from fixtures.reference import render
+from fixtures.api.client import connect
+from fixtures.disruption.blast_radius import Limits, planned
+from fixtures.disruption.drain import drained
+from fixtures.disruption.steady_state import Maintained
+from fixtures.environment import file as environment_file
+from fixtures.environment import target
+from fixtures.environment.model import Environment
+from fixtures.guard.permissions import Guard
+from fixtures.guard.request_attributes import Namespaces
+from fixtures.plugins.leasing import Tenure, holding
+from fixtures.reference.reference import render
 
 KUBECTL = Path(sys.executable).with_name("kubectl")
 

@@ -18,9 +18,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from fixtures.outages import outages
-from fixtures.traffic import sent
-from fixtures.traffic_plan import KINDS, Page, Plan
+from fixtures.traffic.outages import outages
+from fixtures.traffic.plan import KINDS, Page, Plan
+from fixtures.traffic.running import sent
 
 WAYS = ("503", "hung", "gone")
 LENGTHS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)

@@ -18,12 +18,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fixtures import environment_file, target
-from fixtures.entrance import Entrance, entrance_of
-from fixtures.environment import Environment
-from fixtures.outages import failures
+from fixtures.environment import file as environment_file
+from fixtures.environment import target
+from fixtures.environment.model import Environment
 from fixtures.outcomes import NoVerdictError
-from fixtures.traffic import Traffic, under_load
+from fixtures.portal.client import Entrance, entrance_of
+from fixtures.traffic.outages import failures
+from fixtures.traffic.running import Traffic, under_load
 
 HEADER = (
     "| run | requests | failed | p95, ms | latest start, ms | loop lag, ms/s | verdict |\n|---|---|---|---|---|---|---|"

@@ -17,10 +17,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from lab.build import Artifact, digest  # noqa: E402 - a program that needs no installation
+from lab.build.cache import Artifact, digest  # noqa: E402 - a program that needs no installation
+from lab.build.materials import SUITE  # noqa: E402
 from lab.layout import CACHE  # noqa: E402
-from lab.materials import SUITE  # noqa: E402
-from lab.processes import CommandFailedError, run  # noqa: E402
+from lab.machine.processes import CommandFailedError, run  # noqa: E402
 
 NAME = "lab.local/backstage-acceptance:lab"
 BASE = "lab.local/debian-apt:lab"

@@ -7,9 +7,11 @@ import json
 import sys
 from pathlib import Path
 
-from lab import facts, faults, host, layout, lifecycle, nodes
-from lab.cgroups import CgroupsUnusableError
-from lab.processes import CommandFailedError
+from lab import facts, faults, layout, lifecycle
+from lab.cluster import nodes
+from lab.machine import host
+from lab.machine.cgroups import CgroupsUnusableError
+from lab.machine.processes import CommandFailedError
 
 EXPECTED = (
     host.UnfitHostError, lifecycle.LabError, faults.UnknownFaultError, CgroupsUnusableError, CommandFailedError,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from lab import google_parts, layout, materials
+from lab import google_parts, layout
+from lab.build import materials
 
 DELAYS = layout.GOOGLE_DIR / "loadbalancer" / "delays.json"
 

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from lab import cgroups, controlplane, google_parts, layout, network, nodes
-from lab.images import image_store
+from lab import google_parts, layout
+from lab.build.images import image_store
+from lab.cluster import controlplane, nodes
+from lab.machine import cgroups, network
 
 DROP_DATABASE = f"""
 table inet gke-lab-fault

@@ -13,12 +13,14 @@ import requests
 import yaml
 from cryptography import x509
 
-from lab import controlplane, layout, materials
-from lab.google import secretmanager
+from lab import layout
+from lab.build import materials
+from lab.cluster import controlplane
 from lab.google.authority import Authority, key_pem, new_key, pem, write_private
 from lab.google.iam import Iam
-from lab.google.loadbalancer.envoy import write_bootstrap
-from lab.processes import Command, Daemon, run
+from lab.google.loadbalancer.dataplane.envoy import write_bootstrap
+from lab.google.secretmanager import api as secretmanager
+from lab.machine.processes import Command, Daemon, run
 
 YEAR = dt.timedelta(days=365)
 TOKENS = {
@@ -113,7 +115,7 @@ def _answers(url: str) -> bool:
 
 def _postgres() -> Daemon:
     root = materials.artifacts()["postgres"].path / "root"
-    script = layout.SOURCE / "lab" / "google" / "postgres.sh"
+    script = layout.SOURCE / "lab" / "google" / "cloudsql" / "postgres.sh"
     command: Command = ["unshare", "--mount", "--ipc", "/bin/sh", script, root]
     running = layout.GOOGLE_DIR / "postgres" / "data" / "postmaster.pid"
 
@@ -158,12 +160,14 @@ def _envoy() -> Daemon:
 def daemons() -> dict[str, tuple[Daemon, tuple[str, ...]]]:
     """Every process of Google's side, and the parts beside its network and state that it needs to start."""
     api = ("rbac",)
-    secret_provider = _stand_in("secret-provider", "csi", None, "--protos", PROTOS, identity="lab:secret-provider")
+    secret_provider = _stand_in(
+        "secret-provider", "secretmanager.csi", None, "--protos", PROTOS, identity="lab:secret-provider"
+    )
     listed: Iterable[tuple[Daemon, tuple[str, ...]]] = (
         (_postgres(), ()),
-        (_stand_in("cloud-sql", "cloudsql", layout.SQLADMIN_PORT), ("postgres",)),
+        (_stand_in("cloud-sql", "cloudsql.admin_api", layout.SQLADMIN_PORT), ("postgres",)),
         (_stand_in("metadata", "metadata", layout.METADATA_PORT, identity="lab:metadata"), api),
-        (_stand_in("secret-manager", "secretmanager", layout.SECRETMANAGER_PORT), ()),
+        (_stand_in("secret-manager", "secretmanager.api", layout.SECRETMANAGER_PORT), ()),
         (secret_provider, (*api, *layout.NODES)),
         (_prometheus(), ()),
         (_stand_in("monitoring", "monitoring", layout.MONITORING_PORT), ()),

@@ -13,12 +13,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from lab import cgroups, faults, host, layout, network
-from lab.build import PACKAGE, Artifact, lab_digest
-from lab.images import image_store, images
-from lab.materials import artifacts
+from lab import faults, layout
+from lab.build.cache import PACKAGE, Artifact, lab_digest
+from lab.build.images import image_store, images
+from lab.build.materials import artifacts
+from lab.machine import cgroups, host, network
+from lab.machine.processes import CommandFailedError
 from lab.parts import Part, parts
-from lab.processes import CommandFailedError
 
 LOCK = layout.CACHE / "lock"
 RECORD = layout.STATE / "lab.json"

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from lab import addons, cgroups, controlplane, google_parts, layout, network, nodes
-from lab.images import image_store
-from lab.processes import Daemon
+from lab import google_parts, layout
+from lab.build.images import image_store
+from lab.cluster import addons, controlplane, nodes
+from lab.machine import cgroups, network
+from lab.machine.processes import Daemon
 
 
 def _nothing() -> None:

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import psutil
 
-from lab import cgroups, host, layout
-from lab.processes import run
+from lab import layout
+from lab.machine import cgroups, host
+from lab.machine.processes import run
 
 Traces = dict[str, list[str]]
 """Kind of trace to what there is of it, sorted."""

@@ -3,7 +3,7 @@
 Every line of a fenced block `console` (after its `$ `) or `sh` is a command. Each must be one of these:
 
 - `make TARGET`: the Makefile has it, and CI runs it;
-- what `HERE` matches: run by `tests/unit/test_documents.py`, on recorded results;
+- what `HERE` matches: run by `tests/unit/documents/test_documents.py`, on recorded results;
 - what `ON_THE_LAB` matches, which only looks: run by `tests/lab/test_documents.py`;
 - what `OPERATIONS` matches, which looks at the scheduled smoke: run by `tests/operations/test_smoke_job.py`;
 - what `ELSEWHERE` matches: run by the test that is named there;
@@ -39,7 +39,7 @@ ON_THE_LAB: Final = (
 )
 OPERATIONS: Final = (r"kubectl -n acceptance (get|describe|logs) ",)
 ELSEWHERE: Final = {
-    r"export \w+=": "tests/unit/test_documents.py",  # it sets what the lines below it use
+    r"export \w+=": "tests/unit/documents/test_documents.py",  # it sets what the lines below it use
     r"python -m lab (inject|heal) ": "tests/lab/test_lifecycle.py",
     r"kubectl -n backstage (wait --for=delete lease/|delete lease -l )": "tests/operations/test_deploy_lock.py",
     r"until kubectl -n backstage create -f deploy-lock.yaml": "tests/operations/test_deploy_lock.py",
@@ -75,7 +75,7 @@ class Command:
     def tested_by(self) -> str:
         """The test that runs it, by file; empty if none does."""
         if self.is_one_of(HERE):
-            return "tests/unit/test_documents.py"
+            return "tests/unit/documents/test_documents.py"
         if self.is_one_of(ON_THE_LAB):
             return "tests/lab/test_documents.py"
         if self.is_one_of(OPERATIONS):

@@ -10,24 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import crowd, load_local
-from fixtures.autoscaling import Autoscaler, autoscaler_of, bounds_of, complaint
-from fixtures.check import Check
-from fixtures.cluster import GuardedClient
-from fixtures.entrance import Entrance
-from fixtures.environment import Environment
-from fixtures.leasing import Tenure
-from fixtures.load import Making
-from fixtures.load_cluster import Cluster
-from fixtures.manifest import Field
-from fixtures.objects import Objects
+from fixtures.api.client import GuardedClient
+from fixtures.api.live import Objects
+from fixtures.environment.model import Environment
+from fixtures.environment.timeouts import Timeouts
+from fixtures.load import local
+from fixtures.load.in_cluster import Cluster
+from fixtures.load.load import Making
+from fixtures.objects.manifest import Field
 from fixtures.outcomes import NoVerdictError, said
-from fixtures.reference import Reference
-from fixtures.results import folder_of
-from fixtures.run import Applied
-from fixtures.scale_watch import Scaled, scaled_of
-from fixtures.timeouts import Timeouts
-from fixtures.visit import Visit
+from fixtures.platform.autoscaler import Autoscaler, autoscaler_of, bounds_of, complaint
+from fixtures.plugins.leasing import Tenure
+from fixtures.plugins.results import folder_of
+from fixtures.plugins.run import Applied
+from fixtures.portal.client import Entrance
+from fixtures.reference.reference import Reference
+from fixtures.report.check import Check
+from fixtures.scaling import experiment
+from fixtures.scaling.recorder import Scaled, scaled_of
+from fixtures.scaling.result import Visit
 from fixtures.waiting import wait_for
 
 ENOUGH = 20
@@ -85,7 +86,7 @@ def making(
 ) -> Making:
     """Makes load: this machine, or pods in the target's cluster."""
     if not environment.load.workers:
-        return partial(load_local.making, folder=results)
+        return partial(local.making, folder=results)
     return partial(Cluster(client, tenure.journal, environment.load, timeouts.pod_replaced).making, folder=results)
 
 
@@ -94,7 +95,7 @@ def bring_crowd(
     scaled: Scaled, client: GuardedClient, entrance: Entrance, timeouts: Timeouts, making: Making
 ) -> Callable[[], Visit]:
     """Lets a crowd come and go."""
-    return partial(crowd.visit, scaled, client, entrance, timeouts, making)
+    return partial(experiment.visit, scaled, client, entrance, timeouts, making)
 
 
 @pytest.fixture(scope="module")

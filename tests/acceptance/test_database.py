@@ -7,20 +7,20 @@ from contextlib import ExitStack
 
 import pytest
 
-from fixtures import database, database_use, sql
-from fixtures.check import Check
-from fixtures.cluster import GuardedClient
-from fixtures.database import Instance, Proxy, SqlAdmin
-from fixtures.database_use import Use
-from fixtures.entrance import Entrance
-from fixtures.environment import Environment
-from fixtures.google import GoogleApis
+from fixtures.api.client import GuardedClient
+from fixtures.api.pods import Pod
+from fixtures.api.port_forward import Tunnel
+from fixtures.database import cloud_sql, seen_by_users, sql
+from fixtures.database.cloud_sql import Instance, Proxy, SqlAdmin
+from fixtures.database.seen_by_users import Use
+from fixtures.environment.model import Environment
+from fixtures.environment.timeouts import Timeouts
+from fixtures.google.rest import GoogleApis
+from fixtures.metrics.promql import PromQl
 from fixtures.outcomes import said
-from fixtures.pods import Pod
-from fixtures.reference import Reference
-from fixtures.samples import PromQl
-from fixtures.timeouts import Timeouts
-from fixtures.tunnel import Tunnel
+from fixtures.portal.client import Entrance
+from fixtures.reference.reference import Reference
+from fixtures.report.check import Check
 from fixtures.waiting import wait_for
 
 
@@ -64,9 +64,9 @@ def test_instance_can_be_restored(instance: Instance, admin: SqlAdmin) -> None:
 
 def test_instance_admits_only_whom_it_should(instance: Instance, admin: SqlAdmin) -> None:
     """The database is reached by identity and encrypted, not from everywhere on the internet."""
-    assert instance.iam_logins, said(f"flag {database.IAM_FLAG} on", "off", admin.describe)
-    assert instance.ssl_mode in database.ENCRYPTED, said(
-        f"sslMode {' or '.join(database.ENCRYPTED)}", instance.ssl_mode or "none", admin.describe
+    assert instance.iam_logins, said(f"flag {cloud_sql.IAM_FLAG} on", "off", admin.describe)
+    assert instance.ssl_mode in cloud_sql.ENCRYPTED, said(
+        f"sslMode {' or '.join(cloud_sql.ENCRYPTED)}", instance.ssl_mode or "none", admin.describe
     )
     assert not instance.open_networks, said(
         "no authorized network that is everybody", ", ".join(instance.open_networks), admin.describe
@@ -78,7 +78,7 @@ def test_proxies_lead_to_this_instance(
 ) -> None:
     """Every replica is connected to the one database that it should use."""
     wanted = environment.cloud_sql.instance
-    proxies = database.proxies_of(pods)
+    proxies = cloud_sql.proxies_of(pods)
     look_next = f"kubectl -n {deployed.the('Deployment').namespace} describe pod {pods[0].name}"
 
     assert instance.connection_name == wanted, said(f"connection name {wanted}", instance.connection_name, look_next)
@@ -95,7 +95,7 @@ def test_user_and_databases_exist(admin: SqlAdmin, environment: Environment) -> 
     wanted, users, names = environment.cloud_sql, admin.users(), admin.databases()
     missing = sorted(set(wanted.databases) - set(names))
 
-    assert any(each.name == wanted.iam_user and each.kind in database.IAM_USERS for each in users), said(
+    assert any(each.name == wanted.iam_user and each.kind in cloud_sql.IAM_USERS for each in users), said(
         f"user {wanted.iam_user} of IAM", ", ".join(map(str, users)) or "none", admin.users_command
     )
     assert not missing, said(f"databases {', '.join(wanted.databases)}", f"no {', '.join(missing)}", admin.describe)
@@ -106,11 +106,11 @@ def use(entrance: Entrance, google: GoogleApis, environment: Environment, deploy
     """Whether the database works for users, by the first source that can tell."""
 
     def sources() -> Iterator[Use]:
-        yield database_use.by_catalog(entrance)
+        yield seen_by_users.by_catalog(entrance)
         promql = PromQl(google, environment.google, deployed.the("PodMonitoring"))
-        yield database_use.by_operations(promql, environment.metrics.database_operations)
+        yield seen_by_users.by_operations(promql, environment.metrics.database_operations)
 
-    return database_use.decided(sources(), "[portal] auth and [metrics] database_operations of the environment")
+    return seen_by_users.decided(sources(), "[portal] auth and [metrics] database_operations of the environment")
 
 
 def test_database_works_for_users(use: Use, check: Check, deployed: Reference) -> None:
@@ -126,7 +126,7 @@ def test_database_works_for_users(use: Use, check: Check, deployed: Reference) -
 def proxies(pods: tuple[Pod, ...], deployed: Reference) -> tuple[Proxy, ...]:
     """The proxies of the pods that users' requests go to."""
     deployment = deployed.the("Deployment")
-    found = database.proxies_of(pod for pod in pods if pod.ready)
+    found = cloud_sql.proxies_of(pod for pod in pods if pod.ready)
     assert found, said(
         f"Ready pods of {deployment} with a proxy",
         ", ".join(map(str, pods)),

@@ -8,25 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.abort import Brakes
-from fixtures.blast_radius import Limits, Plan
-from fixtures.budget import budgets_of, coverage
-from fixtures.check import Check
-from fixtures.cluster import GuardedClient
-from fixtures.drill import Drill, Drilling, spent
-from fixtures.entrance import Entrance
-from fixtures.environment import Environment
-from fixtures.eviction import decided
-from fixtures.leasing import Tenure
-from fixtures.maintenance import Maintained, described
-from fixtures.objects import Objects
+from fixtures.api.client import GuardedClient
+from fixtures.api.live import Objects
+from fixtures.api.pods import Pod
+from fixtures.disruption.blast_radius import Limits, Plan
+from fixtures.disruption.brakes import Brakes
+from fixtures.disruption.eviction import decided
+from fixtures.disruption.measured_drain import Drill, Drilling, spent
+from fixtures.disruption.steady_state import Maintained, described
+from fixtures.environment.model import Environment
+from fixtures.environment.timeouts import Timeouts
 from fixtures.outcomes import said
-from fixtures.plugin import say
-from fixtures.pods import Pod
-from fixtures.reference import Reference
-from fixtures.results import folder_of
-from fixtures.timeouts import Timeouts
-from fixtures.traffic import Traffic, under_load
+from fixtures.platform.disruption_budget import budgets_of, coverage
+from fixtures.plugins.leasing import Tenure
+from fixtures.plugins.options import say
+from fixtures.plugins.results import folder_of
+from fixtures.portal.client import Entrance
+from fixtures.reference.reference import Reference
+from fixtures.report.check import Check
+from fixtures.traffic.running import Traffic, under_load
 
 RATE = 20.0
 

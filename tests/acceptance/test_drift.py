@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from fixtures import drift, lint
-from fixtures.check import Check
-from fixtures.objects import Objects
-from fixtures.reference import Reference
-from fixtures.run import Applied
+from fixtures.api.live import Objects
+from fixtures.lint import findings
+from fixtures.plugins.run import Applied
+from fixtures.reference import drift
+from fixtures.reference.reference import Reference
+from fixtures.report.check import Check
 
 
 def test_reference_has_nothing_that_gke_refuses_or_ignores(reference: Reference) -> None:
     """Everything that the manifests ask for is something that GKE does."""
-    found = lint.findings(reference)
+    found = findings.findings(reference)
 
-    assert not found, lint.summary(reference, found)
+    assert not found, findings.summary(reference, found)
 
 
 def test_live_objects_contain_the_reference(applied: Applied, objects: Objects, check: Check) -> None:

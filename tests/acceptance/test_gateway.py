@@ -6,25 +6,25 @@ from collections.abc import Callable
 
 import pytest
 
-from fixtures import backends
-from fixtures.backends import Backends
-from fixtures.check import Check
-from fixtures.cluster import GuardedClient
-from fixtures.entrance import Entrance
-from fixtures.environment import Environment
-from fixtures.gateway import VERSION, Gateway, programmed, read_gateway
-from fixtures.google import GoogleApis
-from fixtures.https import GATEWAY_ERRORS, ask
-from fixtures.manifest import Manifest
-from fixtures.objects import Objects
+from fixtures.api.client import GuardedClient
+from fixtures.api.live import Objects
+from fixtures.api.pods import pods_of
+from fixtures.environment.model import Environment
+from fixtures.environment.timeouts import Timeouts
+from fixtures.google.rest import GoogleApis
+from fixtures.objects.manifest import Manifest
 from fixtures.outcomes import NotObservableError, said
-from fixtures.pods import pods_of
-from fixtures.policies import read_policy
-from fixtures.reference import Reference
-from fixtures.routes import rivals, route_of, routes_of
-from fixtures.run import Applied
-from fixtures.timeouts import Timeouts
-from fixtures.topology import routed_services
+from fixtures.platform import load_balancer
+from fixtures.platform.health_check_policy import read_policy
+from fixtures.platform.load_balancer import Backends
+from fixtures.plugins.run import Applied
+from fixtures.portal.answers import GATEWAY_ERRORS, ask
+from fixtures.portal.client import Entrance
+from fixtures.reference.reference import Reference
+from fixtures.reference.topology import routed_services
+from fixtures.report.check import Check
+from fixtures.subject.gateway import VERSION, Gateway, programmed, read_gateway
+from fixtures.subject.routes import rivals, route_of, routes_of
 from fixtures.waiting import wait_for
 
 
@@ -172,8 +172,8 @@ def opinions(
 
     def ask_all() -> Backends:
         live = Manifest(objects.get(service.body) or {})
-        endpoints = backends.endpoints_if_allowed(google, environment.google.compute, resources, live)
-        return backends.backends(pods_of(deployed.the("Deployment"), client), endpoints)
+        endpoints = load_balancer.endpoints_if_allowed(google, environment.google.compute, resources, live)
+        return load_balancer.backends(pods_of(deployed.the("Deployment"), client), endpoints)
 
     return ask_all
 
@@ -213,4 +213,4 @@ def test_load_balancer_finds_every_pod_healthy(
     for source in found.sources:
         check.decided_by(source)
     if answers and all(each.status for each in answers):
-        check.decided_by(backends.REQUESTS)
+        check.decided_by(load_balancer.REQUESTS)

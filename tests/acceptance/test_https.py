@@ -7,18 +7,18 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fixtures import resolving, tls, tls_versions
-from fixtures.check import Check
-from fixtures.entrance import Entrance
-from fixtures.environment import Environment
-from fixtures.gateway import Gateway, read_gateway
-from fixtures.https import Answer, ask, fault, own_page, page_meant, redirects
-from fixtures.objects import Objects
+from fixtures.api.live import Objects
+from fixtures.environment.model import Environment
+from fixtures.environment.timeouts import Timeouts
 from fixtures.outcomes import said
-from fixtures.resolving import Resolved
-from fixtures.run import Applied
-from fixtures.timeouts import Timeouts
-from fixtures.tls import Presented
+from fixtures.plugins.run import Applied
+from fixtures.portal import certificate, dns, tls_versions
+from fixtures.portal.answers import Answer, ask, fault, own_page, page_meant, redirects
+from fixtures.portal.certificate import Presented
+from fixtures.portal.client import Entrance
+from fixtures.portal.dns import Resolved
+from fixtures.report.check import Check
+from fixtures.subject.gateway import Gateway, read_gateway
 from fixtures.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("deployed")
@@ -56,7 +56,7 @@ def presented(entrances: tuple[Entrance, ...]) -> dict[str, Presented]:
 
     def at(entrance: Entrance, address: str) -> Presented:
         try:
-            return tls.presented(address, entrance.hostname, entrance.ca_file, timeout=entrance.timeout)
+            return certificate.presented(address, entrance.hostname, entrance.ca_file, timeout=entrance.timeout)
         except OSError as error:
             raise fault(entrance, f"a certificate for {entrance.hostname}", error) from error
 
@@ -111,7 +111,7 @@ def found_in_dns(environment: Environment, timeouts: Timeouts) -> Resolved:
     if portal.pinned_address:
         return Resolved(frozenset({str(portal.pinned_address)}))
     server = str(portal.resolver) if portal.resolver else None
-    return resolving.resolve(portal, resolving.lookup(server, timeout=timeouts.http_request))
+    return dns.resolve(portal, dns.lookup(server, timeout=timeouts.http_request))
 
 
 def test_certificate_is_trusted(entrances: tuple[Entrance, ...], presented: dict[str, Presented]) -> None:
@@ -140,10 +140,10 @@ def test_certificate_does_not_expire_soon(
     """The portal's certificate stays valid long enough for somebody to renew it."""
     least, now = environment.portal.certificate_days_left, datetime.now(UTC)
     days = {each: seen.certificate.days_left(now) for each, seen in presented.items()}
-    bad = {each: tls.expiry(presented[each].certificate, now) for each in days if days[each] < least}
+    bad = {each: certificate.expiry(presented[each].certificate, now) for each in days if days[each] < least}
 
     assert presented
-    check.measured(tls.CERTIFICATE, min(days.values()), "days left")
+    check.measured(certificate.CERTIFICATE, min(days.values()), "days left")
     assert not bad, said(f"a certificate that is valid for {least} days more", listed(bad), look_next(entrances))
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures import identity
-from fixtures.cluster import GuardedClient
-from fixtures.container import Container
-from fixtures.environment import Environment
-from fixtures.manifest import Manifest
-from fixtures.objects import Objects
+from fixtures.api.client import GuardedClient
+from fixtures.api.exec import Container
+from fixtures.api.live import Objects
+from fixtures.api.pods import Pod
+from fixtures.environment.model import Environment
+from fixtures.environment.timeouts import Timeouts
+from fixtures.objects.manifest import Manifest
 from fixtures.outcomes import said
-from fixtures.pods import Pod
-from fixtures.reference import Reference
-from fixtures.timeouts import Timeouts
+from fixtures.platform import workload_identity
+from fixtures.reference.reference import Reference
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def containers(
     deployed: Reference, pods: tuple[Pod, ...], client: GuardedClient, timeouts: Timeouts
 ) -> tuple[Container, ...]:
     """The container of each Ready pod that users' requests come to; there is at least one."""
-    name = identity.asking_container(deployed)
+    name = workload_identity.asking_container(deployed)
     ready = [pod for pod in pods if pod.ready]
     look_next = f"kubectl -n {pods[0].namespace} describe pod {pods[0].name}"
     assert ready, said("a Ready pod", ", ".join(map(str, pods)), look_next)
@@ -32,7 +32,7 @@ def containers(
 def service_account(deployed: Reference) -> Manifest:
     """Name and namespace of the ServiceAccount that the reference's pods run as."""
     deployment = deployed.the("Deployment")
-    name = identity.service_account_of(deployment["spec"]["template"]["spec"])
+    name = workload_identity.service_account_of(deployment["spec"]["template"]["spec"])
     metadata = {"name": name, "namespace": deployment.namespace}
     return Manifest({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
 
@@ -45,14 +45,14 @@ def test_service_account_names_the_google_account(
     live = Manifest(objects.get(service_account.body) or {})
 
     named = [
-        *(("reference", identity.annotated(each)) for each in rendered),
-        ("cluster", identity.annotated(live) if live.body else "no such ServiceAccount"),
+        *(("reference", workload_identity.annotated(each)) for each in rendered),
+        ("cluster", workload_identity.annotated(live) if live.body else "no such ServiceAccount"),
     ]
 
     expected = environment.identity.service_account
     wrong = [f"{where}: {name or 'no annotation'}" for where, name in named if name != expected]
     look_next = f"kubectl -n {service_account.namespace} get serviceaccount {service_account.name} -o yaml"
-    what = f"{identity.ANNOTATION} of {service_account} to be {expected}"
+    what = f"{workload_identity.ANNOTATION} of {service_account} to be {expected}"
     assert not wrong, said(what, ", ".join(wrong), look_next)
 
 
@@ -61,7 +61,7 @@ def test_pods_run_as_that_service_account(service_account: Manifest, pods: tuple
     strangers = [
         f"pod {pod.name} as {name}"
         for pod in pods
-        if (name := identity.service_account_of(pod.body["spec"])) != service_account.name
+        if (name := workload_identity.service_account_of(pod.body["spec"])) != service_account.name
     ]
 
     look_next = f"kubectl -n {service_account.namespace} get pods -o yaml"
@@ -73,7 +73,7 @@ def test_pod_gets_a_token_of_its_google_account(containers: tuple[Container, ...
     """Every pod is given a token to act as Backstage's Google account, whose name alone would open nothing."""
     expected = environment.identity.service_account
 
-    asked = {container: identity.ask(container) for container in containers}
+    asked = {container: workload_identity.ask(container) for container in containers}
 
     wrong = [f"{container}: {found}" for container, found in asked.items() if not found.usable_as(expected)]
     look_next = f"gcloud iam service-accounts get-iam-policy {expected}: roles/iam.workloadIdentityUser"

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fixtures.check import Check
-from fixtures.cluster import GuardedClient
-from fixtures.environment import Environment
-from fixtures.google import GoogleApis
-from fixtures.manifest import Field, Manifest
-from fixtures.metrics import (
+from fixtures.api.client import GuardedClient
+from fixtures.api.live import Objects
+from fixtures.api.pods import Pod, serving_pods
+from fixtures.environment.model import Environment
+from fixtures.environment.timeouts import Timeouts
+from fixtures.google.rest import GoogleApis
+from fixtures.metrics.podmonitoring import (
     OPERATOR_CONFIG,
     Targets,
     by_status,
@@ -22,12 +23,11 @@ from fixtures.metrics import (
     read_scraping,
     target_status_enabled,
 )
-from fixtures.objects import Objects
-from fixtures.pods import Pod, serving_pods
-from fixtures.reference import Reference
-from fixtures.run import Applied
-from fixtures.samples import PromQl, coverage, together
-from fixtures.timeouts import Timeouts
+from fixtures.metrics.promql import PromQl, coverage, together
+from fixtures.objects.manifest import Field, Manifest
+from fixtures.plugins.run import Applied
+from fixtures.reference.reference import Reference
+from fixtures.report.check import Check
 from fixtures.waiting import wait_for
 
 MOVED = "value that changed"

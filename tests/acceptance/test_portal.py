@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures import browser, portal
-from fixtures.browser import Shown
-from fixtures.check import Check
-from fixtures.entrance import Entrance
-from fixtures.environment import Environment
+from fixtures.environment.model import Environment
+from fixtures.environment.timeouts import Timeouts
 from fixtures.outcomes import said
-from fixtures.portal import CatalogAnswer
-from fixtures.reference import Reference
-from fixtures.timeouts import Timeouts
+from fixtures.portal import browser, catalog
+from fixtures.portal.browser import Shown
+from fixtures.portal.catalog import CatalogAnswer
+from fixtures.portal.client import Entrance
+from fixtures.reference.reference import Reference
+from fixtures.report.check import Check
 from fixtures.waiting import wait_for
 
 ANSWERS = 5
@@ -31,9 +31,9 @@ def served(entrance: Entrance, environment: Environment, timeouts: Timeouts, log
     """The entrance; where the reference was just applied, once it leads to Backstage."""
     if "apply" in environment.permissions:
         wait_for(
-            portal.expected(entrance),
-            lambda: portal.ask_catalog_again(entrance),
-            until=portal.conclusive,
+            catalog.expected(entrance),
+            lambda: catalog.ask_catalog_again(entrance),
+            until=catalog.conclusive,
             within=timeouts.first_answer,
             look_next=logs,
         )
@@ -43,7 +43,7 @@ def served(entrance: Entrance, environment: Environment, timeouts: Timeouts, log
 @pytest.fixture
 def answers(served: Entrance) -> tuple[CatalogAnswer, ...]:
     """Some answers of the catalog API, each over a connection of its own."""
-    return tuple(portal.ask_catalog(served) for _ in range(ANSWERS))
+    return tuple(catalog.ask_catalog(served) for _ in range(ANSWERS))
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_catalog_answers_with_entities(
     empty = [answer for answer in answers if not answer.entities]
 
     check.measured("slowest catalog answer", max(answer.seconds for answer in answers), "s")
-    assert not empty, said(f"{portal.expected(entrance)}, {ANSWERS} times", portal.summary(answers), logs)
+    assert not empty, said(f"{catalog.expected(entrance)}, {ANSWERS} times", catalog.summary(answers), logs)
 
 
 def test_page_shows_the_catalog(shown: Shown, served: Entrance, check: Check, logs: str) -> None:
@@ -71,6 +71,6 @@ def test_page_shows_the_catalog(shown: Shown, served: Entrance, check: Check, lo
     assert not shown.errors, said(f"no error of a script at {shown.address}", "; ".join(shown.errors), "portal.png")
     assert browser.as_expected(shown, served.portal.auth), said(browser.expected(served.portal.auth), shown, logs)
     check.decided_by("entities on the page" if shown.entities else "the sign-in page, which only a person passes")
-    assert all(portal.has_entity(served, ref) for ref in shown.entities[:1]), said(
+    assert all(catalog.has_entity(served, ref) for ref in shown.entities[:1]), said(
         f"{shown.entities[0]} in the catalog, as the page shows it", "the catalog API knows none", logs
     )

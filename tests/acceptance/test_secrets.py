@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.check import Check
-from fixtures.cluster import GuardedClient
-from fixtures.container import Container
-from fixtures.environment import Environment
-from fixtures.google import GoogleApis
+from fixtures.api.client import GuardedClient
+from fixtures.api.exec import Container
+from fixtures.api.pods import Pod
+from fixtures.environment.model import Environment
+from fixtures.environment.timeouts import Timeouts
+from fixtures.google.rest import GoogleApis
 from fixtures.outcomes import NotObservableError, said
-from fixtures.pods import Pod
-from fixtures.reference import Reference
-from fixtures.secret_delivery import Delivery
-from fixtures.secret_files import secret_files
-from fixtures.secrets import mounted_classes, unmounted, wanted
-from fixtures.timeouts import Timeouts
+from fixtures.reference.reference import Reference
+from fixtures.report.check import Check
+from fixtures.secrets.delivery import Delivery
+from fixtures.secrets.files import secret_files
+from fixtures.secrets.mounted import mounted_classes, unmounted, wanted
 from fixtures.waiting import wait_for
 
 STATUS = "SecretProviderClassPodStatus"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fixtures.check import Check
-from fixtures.cluster import GuardedClient
-from fixtures.objects import Objects
-from fixtures.pods import pods_of
-from fixtures.reference import Reference
-from fixtures.service import NAMED_BY, Backends, portal_service, ports_meant, read_endpoints
-from fixtures.timeouts import Timeouts
+from fixtures.api.client import GuardedClient
+from fixtures.api.live import Objects
+from fixtures.api.pods import pods_of
+from fixtures.environment.timeouts import Timeouts
+from fixtures.platform.service import NAMED_BY, Backends, portal_service, ports_meant, read_endpoints
+from fixtures.reference.reference import Reference
+from fixtures.report.check import Check
 from fixtures.waiting import wait_for
 
 

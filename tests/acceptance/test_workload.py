@@ -6,16 +6,16 @@ from datetime import datetime
 
 import pytest
 
-from fixtures import workload
-from fixtures.applying import wait_until_rolled_out
-from fixtures.check import Check
-from fixtures.manifest import Manifest
-from fixtures.objects import Objects
+from fixtures.api.live import Objects
+from fixtures.api.pods import Pod, selector_of
+from fixtures.environment.timeouts import Timeouts
+from fixtures.objects.manifest import Manifest
 from fixtures.outcomes import said
-from fixtures.pods import Pod, selector_of
-from fixtures.reference import Reference
-from fixtures.run import Applied
-from fixtures.timeouts import Timeouts
+from fixtures.platform import workload
+from fixtures.plugins.run import Applied
+from fixtures.reference.apply import wait_until_rolled_out
+from fixtures.reference.reference import Reference
+from fixtures.report.check import Check
 
 pytestmark = pytest.mark.usefixtures("rollout_failure")  # pods are judged once it has settled, whichever way
 

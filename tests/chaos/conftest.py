@@ -9,18 +9,18 @@ from collections.abc import Callable
 
 import pytest
 
-from fixtures.abort import Brakes
-from fixtures.chaos import Chaos
-from fixtures.check import Check
-from fixtures.cluster import GuardedClient
-from fixtures.entrance import Entrance
-from fixtures.environment import Environment
-from fixtures.environment_file import ROOT
-from fixtures.leasing import Tenure
-from fixtures.maintenance import Maintained
+from fixtures.api.client import GuardedClient
+from fixtures.disruption.brakes import Brakes
+from fixtures.disruption.experiment import Chaos
+from fixtures.disruption.steady_state import Maintained
+from fixtures.environment.file import ROOT
+from fixtures.environment.model import Environment
+from fixtures.environment.timeouts import Timeouts
 from fixtures.outcomes import NoVerdictError, said
-from fixtures.reference import Reference
-from fixtures.timeouts import Timeouts
+from fixtures.plugins.leasing import Tenure
+from fixtures.portal.client import Entrance
+from fixtures.reference.reference import Reference
+from fixtures.report.check import Check
 
 SMOKE = (sys.executable, "-m", "pytest", "tests/acceptance", "--only=observe,connect", "-m", "not needs")
 SMOKE_WITHIN = 600

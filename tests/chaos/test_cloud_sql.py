@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.chaos import Chaos, Experiment
+from fixtures.disruption.experiment import Chaos, Experiment
 from fixtures.outcomes import said
 
 pytestmark = pytest.mark.needs("disrupt", "load")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.blast_radius import Limits, planned
-from fixtures.chaos import Chaos, Experiment
-from fixtures.drain import drained
-from fixtures.environment import Environment
-from fixtures.maintenance import stand_elsewhere
-from fixtures.pods import Pod
+from fixtures.api.pods import Pod
+from fixtures.disruption.blast_radius import Limits, planned
+from fixtures.disruption.drain import drained
+from fixtures.disruption.experiment import Chaos, Experiment
+from fixtures.disruption.steady_state import stand_elsewhere
+from fixtures.environment.model import Environment
 
 pytestmark = pytest.mark.needs("disrupt", "load")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.chaos import Chaos
-from fixtures.environment import Environment
-from fixtures.google import GoogleApis
-from fixtures.objects import Objects
+from fixtures.api.live import Objects
+from fixtures.disruption.experiment import Chaos
+from fixtures.environment.model import Environment
+from fixtures.google.rest import GoogleApis
+from fixtures.metrics.promql import PromQl
 from fixtures.outcomes import NoVerdictError
-from fixtures.samples import PromQl
-from fixtures.secrets import Versions, mounted_classes, outdated, statuses, versions_of
+from fixtures.secrets.mounted import Versions, mounted_classes, outdated, statuses, versions_of
 
 pytestmark = pytest.mark.needs("disrupt", "load")
 

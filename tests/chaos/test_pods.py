@@ -6,10 +6,10 @@ import contextlib
 
 import pytest
 
-from fixtures.chaos import Chaos, Experiment
-from fixtures.container import CommandNotRunError, Container
-from fixtures.manifest import Field
-from fixtures.pods import Pod
+from fixtures.api.exec import CommandNotRunError, Container
+from fixtures.api.pods import Pod
+from fixtures.disruption.experiment import Chaos, Experiment
+from fixtures.objects.manifest import Field
 
 pytestmark = pytest.mark.needs("disrupt", "load")
 

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fixtures.applying import read_rollout
-from fixtures.autoscaling import autoscaler_of
-from fixtures.chaos import Chaos
-from fixtures.environment import Environment
-from fixtures.manifest import Body, Field
-from fixtures.objects import Objects
+from fixtures.api.live import Objects
+from fixtures.disruption.experiment import Chaos
+from fixtures.environment.model import Environment
+from fixtures.objects.manifest import Body, Field
+from fixtures.platform.autoscaler import autoscaler_of
+from fixtures.reference.apply import read_rollout
 
 pytestmark = pytest.mark.needs("disrupt", "load", "apply")
 

@@ -15,10 +15,10 @@ from typing import Any
 import httpx
 import psycopg
 
-from fixtures.access import Namespaces
-from fixtures.cluster import connect
-from fixtures.permissions import Guard
-from fixtures.tunnel import Tunnel
+from fixtures.api.client import connect
+from fixtures.api.port_forward import Tunnel
+from fixtures.guard.permissions import Guard
+from fixtures.guard.request_attributes import Namespaces
 
 NAMESPACE = "backstage"
 PORT = 5432

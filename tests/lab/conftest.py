@@ -21,9 +21,9 @@ from google.oauth2.credentials import Credentials
 from googleapiclient.discovery import build
 from kubernetes import client, config
 
-from fixtures.access import Namespaces
-from fixtures.cluster import GuardedClient, connect
-from fixtures.permissions import PERMISSIONS, Guard
+from fixtures.api.client import GuardedClient, connect
+from fixtures.guard.permissions import PERMISSIONS, Guard
+from fixtures.guard.request_attributes import Namespaces
 
 Manifest = dict[str, Any]
 OVERLAY = Path(__file__).parents[2] / "manifests" / "overlays" / "local"

@@ -13,16 +13,18 @@ from typing import Any, Final
 
 from typing_extensions import override
 
-from fixtures import environment_file, leasing, target
-from fixtures.access import Namespaces
-from fixtures.api import Api
-from fixtures.blast_radius import Limits, planned
-from fixtures.cluster import connect
-from fixtures.drain import drained
-from fixtures.journal import ANNOTATION, Journal
-from fixtures.manifest import Field
-from fixtures.permissions import Guard
-from fixtures.reference import render
+from fixtures.api.client import connect
+from fixtures.api.requests import Api
+from fixtures.disruption.blast_radius import Limits, planned
+from fixtures.disruption.drain import drained
+from fixtures.environment import file as environment_file
+from fixtures.environment import target
+from fixtures.guard.permissions import Guard
+from fixtures.guard.request_attributes import Namespaces
+from fixtures.lease.journal import ANNOTATION, Journal
+from fixtures.objects.manifest import Field
+from fixtures.plugins import leasing
+from fixtures.reference.reference import render
 
 STEPS: Final[dict[str, Callable[[str, str, Any], bool]]] = {
     "lease taken": lambda method, path, _: method == "POST" and path.endswith("/leases"),

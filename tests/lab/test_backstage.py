@@ -16,8 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from fixtures.cluster import GuardedClient
-from fixtures.tunnel import Tunnel
+from fixtures.api.client import GuardedClient
+from fixtures.api.port_forward import Tunnel
 from fixtures.waiting import wait_for
 from tests.lab.conftest import OVERLAY, Kubectl, Manifest
 

@@ -16,8 +16,8 @@ import pytest
 from google.oauth2.credentials import Credentials
 from googleapiclient.errors import HttpError
 
-from fixtures.cluster import GuardedClient
-from fixtures.tunnel import Tunnel
+from fixtures.api.client import GuardedClient
+from fixtures.api.port_forward import Tunnel
 from fixtures.waiting import wait_for
 from tests.lab import clientpod
 from tests.lab.conftest import Kubectl, Manifest

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.cordon import ANNOTATION
+from fixtures.disruption.cordon import ANNOTATION
 from fixtures.waiting import wait_for
 from tests.lab.conftest import Kubectl, deploy_reference, run
 from tests.lab.killed_drain import STEPS

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from fixtures.run_metrics import push
-from fixtures.verdict import CheckResult, Run, Verdict
+from fixtures.report.pushed_metrics import push
+from fixtures.report.verdict import CheckResult, Run, Verdict
 from fixtures.waiting import wait_for
 from tests.lab.conftest import Kubectl
 from tests.operations.conftest import Ask

@@ -16,16 +16,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from fixtures.api import Patience
-from fixtures.blast_radius import Limits, planned
-from fixtures.cordon import ANNOTATION
-from fixtures.drain import Drain, drained
-from fixtures.holder import Holder
-from fixtures.journal import ANNOTATION as JOURNAL
-from fixtures.journal import Journal, loaded
-from fixtures.lease import RunLease
+from fixtures.api.requests import Patience
+from fixtures.disruption.blast_radius import Limits, planned
+from fixtures.disruption.cordon import ANNOTATION
+from fixtures.disruption.drain import Drain, drained
+from fixtures.disruption.restore import Hands, restore
+from fixtures.lease.holder import Holder
+from fixtures.lease.journal import ANNOTATION as JOURNAL
+from fixtures.lease.journal import Journal, loaded
+from fixtures.lease.lease import RunLease
 from fixtures.outcomes import NoVerdictError
-from fixtures.restore import Hands, restore
 from fixtures.waiting import DeadlinePassedError
 from tests.unit.apiserver import Answer, Request
 from tests.unit.fakecluster import BACKSTAGE, BUDGETS, LEASES, PODS, FakeCluster, refused_by_budget, status

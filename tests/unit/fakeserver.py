@@ -11,10 +11,10 @@ from typing import Any
 from kubernetes.client import Configuration
 from typing_extensions import override
 
-from fixtures.access import Namespaces
-from fixtures.api import Api, Patience
-from fixtures.cluster import GuardedClient
-from fixtures.permissions import PERMISSIONS, Guard
+from fixtures.api.client import GuardedClient
+from fixtures.api.requests import Api, Patience
+from fixtures.guard.permissions import PERMISSIONS, Guard
+from fixtures.guard.request_attributes import Namespaces
 from tests.unit.apiserver import Connection, Json, running
 from tests.unit.fakecluster import FakeCluster
 

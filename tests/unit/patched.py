@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 from typing import cast
 
-from fixtures.manifest import Body, Manifest
-from fixtures.reference import Reference, render
+from fixtures.objects.manifest import Body, Manifest
+from fixtures.reference.reference import Reference, render
 
 RECORDED = Path(__file__).parent / "recorded"
 OVERLAYS = Path(__file__).parents[2] / "manifests" / "overlays"

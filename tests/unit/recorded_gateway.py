@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fixtures.gateway import Gateway, gateway_of
-from fixtures.manifest import Body, Field, Manifest
-from fixtures.objects import Objects
-from fixtures.reference import render
+from fixtures.api.live import Objects
+from fixtures.objects.manifest import Body, Field, Manifest
+from fixtures.reference.reference import render
+from fixtures.subject.gateway import Gateway, gateway_of
 from tests.unit.patched import RECORDED, patched
 
 LIVE = {str(each): each.body for each in render(RECORDED / "gateway" / "objects.yaml").manifests}

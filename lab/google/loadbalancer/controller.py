@@ -9,8 +9,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from lab.google.loadbalancer import envoy, gateways, names, neg, policies, programme, readiness, routes, status
-from lab.google.loadbalancer.backends import Backend, cluster, load_assignment
+from lab.google.loadbalancer import names, readiness
+from lab.google.loadbalancer.configuration import gateways, policies, routes, status
+from lab.google.loadbalancer.dataplane import envoy, neg, programme
+from lab.google.loadbalancer.dataplane.backends import Backend, cluster, load_assignment
 from lab.google.loadbalancer.objects import Object, Objects, Problem, key
 from lab.google.loadbalancer.reporter import Reporter, timestamp
 
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lab.google.loadbalancer.api import Api
+    from lab.google.loadbalancer.dataplane.programme import Programme
     from lab.google.loadbalancer.mirror import Mirror
-    from lab.google.loadbalancer.programme import Programme
 
 log = logging.getLogger(__name__)
 

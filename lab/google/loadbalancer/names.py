@@ -9,9 +9,9 @@ from lab import layout
 from lab.google.loadbalancer.objects import name, namespace
 
 if TYPE_CHECKING:
-    from lab.google.loadbalancer.backends import Backend
-    from lab.google.loadbalancer.gateways import Gateway
-    from lab.google.loadbalancer.programme import Programme
+    from lab.google.loadbalancer.configuration.gateways import Gateway
+    from lab.google.loadbalancer.dataplane.backends import Backend
+    from lab.google.loadbalancer.dataplane.programme import Programme
 
 
 def neg_name(backend: Backend) -> str:

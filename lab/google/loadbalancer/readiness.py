@@ -8,15 +8,15 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lab import layout
+from lab.google.loadbalancer.dataplane.neg import READINESS_GATE
 from lab.google.loadbalancer.names import backend_service_name, neg_name
-from lab.google.loadbalancer.neg import READINESS_GATE
 from lab.google.loadbalancer.objects import Object, Objects, key, namespace, selects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lab.google.loadbalancer.backends import Backend
-    from lab.google.loadbalancer.neg import EndpointGroups
+    from lab.google.loadbalancer.dataplane.backends import Backend
+    from lab.google.loadbalancer.dataplane.neg import EndpointGroups
 
 TIMEOUT = timedelta(minutes=10)
 """From a pod's creation, as on GKE."""

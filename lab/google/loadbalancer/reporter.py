@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import requests
 
 from lab.google.loadbalancer.api import STRATEGIC_MERGE, Api
+from lab.google.loadbalancer.dataplane.neg import READINESS_GATE
 from lab.google.loadbalancer.mirror import KINDS
-from lab.google.loadbalancer.neg import READINESS_GATE
 from lab.google.loadbalancer.objects import Object, name, namespace
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from lab import layout
-from lab.google.loadbalancer.neg import READINESS_GATE
+from lab.google.loadbalancer.dataplane.neg import READINESS_GATE
 from lab.google.loadbalancer.readiness import has_gate
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The Kubernetes cluster: control plane, nodes, add-ons. Google's side is not in here."""

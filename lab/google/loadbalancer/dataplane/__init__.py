@@ -1,0 +1,1 @@
+"""What Envoy shall do: listeners, routes, backends with the endpoints that have attached."""

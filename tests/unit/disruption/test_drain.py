@@ -1,0 +1,394 @@
+"""A drain: what it evicts, what it waits for, what it leaves behind when it is stopped or killed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from typing_extensions import override
+
+from fixtures.api.requests import Api, Patience
+from fixtures.disruption.blast_radius import BlastRadiusError, Limits, Plan, planned
+from fixtures.disruption.cordon import ANNOTATION
+from fixtures.disruption.drain import Drain, drained
+from fixtures.disruption.restore import Hands, Restored, restore
+from fixtures.lease.holder import Holder, _place
+from fixtures.lease.journal import ANNOTATION as JOURNAL
+from fixtures.lease.journal import Journal, loaded
+from fixtures.lease.lease import LeaseLostError, RunLease
+from fixtures.objects.manifest import Field
+from fixtures.outcomes import NoVerdictError
+from fixtures.waiting import DeadlinePassedError
+from tests.unit.apiserver import Answer, Request
+from tests.unit.fakecluster import BACKSTAGE, LEASES, PODS, FakeCluster, status
+from tests.unit.fakeserver import QUICK, Server
+
+DEAD = Holder("dead", "jane@laptop", _place(), 4194305, "1")
+"""Of a process id that Linux never gives."""
+LIMITS = Limits(seconds=3)
+
+
+class KilledError(BaseException):
+    """The process is no more: nothing that it would do any more happens."""
+
+
+class Mortal(Api):
+    """A client whose process is killed by SIGKILL, seen from the API server: after its nth change nothing follows."""
+
+    def __init__(self, api: Api, lives: float, *, before: bool = False) -> None:
+        super().__init__(api._client, api.patience)  # type: ignore[arg-type] # noqa: SLF001 - the same client
+        self.lives = lives
+        self.before = before
+
+    @override
+    def once(self, method: str, path: str, **arguments: Any) -> Field:
+        if self.lives <= 0:
+            raise KilledError
+        self.lives -= method != "GET"
+        if self.lives <= 0 and self.before:
+            raise KilledError
+        answer = super().once(method, path, **arguments)
+        if self.lives <= 0:
+            raise KilledError
+        return answer
+
+
+def run(api: Api, holder: Holder, node: str = "node-1", limits: Limits = LIMITS) -> Drain:
+    """A whole run: Lease, drain, everything given back."""
+    lease = RunLease(api, "portal", "acceptance-backstage", holder, renewal=1000)
+    left = lease.take()
+    journal = Journal(lease, loaded(left.get(JOURNAL, "")))
+    restore(journal, str(lease), hands(api))
+    plan = planned(node, own="portal", api=api, limits=limits)
+    with drained(plan, api, journal, lease=str(lease), go_on=lease.check) as drain:
+        assert drain.done()
+    lease.release(keep=bool(journal.entries))
+    return drain
+
+
+def hands(api: Api) -> Hands:
+    """Only nodes are put back here."""
+    return Hands(api, lambda _: None, lambda *_: None, {})
+
+
+def restored(api: Api) -> Restored:
+    """What the next run puts back before it does anything."""
+    lease = RunLease(api, "portal", "acceptance-backstage", Holder.here(), renewal=1000)
+    left = lease.take()
+    journal = Journal(lease, loaded(left.get(JOURNAL, "")))
+    result = restore(journal, str(lease), hands(api))
+    assert journal.entries == ()
+    lease.release()
+    return result
+
+
+def closed(cluster: FakeCluster) -> list[str]:
+    """Nodes that are closed or bear a note of ours."""
+    return [
+        name
+        for name, node in cluster.collections["/api/v1/nodes"].items()
+        if node["spec"].get("unschedulable") or ANNOTATION in node["metadata"].get("annotations", {})
+    ]
+
+
+def test_drain_evicts_what_something_replaces_and_nothing_is_left(cluster: FakeCluster, server: Server) -> None:
+    """A DaemonSet's pod and a static one stay; the node is open again, the Lease gone."""
+    cluster.pod("agent", "node-1", {}, owner="DaemonSet")
+    cluster.pod("proxy", "node-1", {}, owner="Node", annotations={"kubernetes.io/config.mirror": "x"})
+    cluster.pod("other", "node-1", {})
+
+    drain = run(server.api(), Holder.here())
+
+    assert sorted(pod["metadata"]["name"] for pod in cluster.collections[PODS].values()) == [
+        "agent", "backstage-a-x", "backstage-b", "other-x", "proxy",
+    ]  # fmt: skip
+    assert drain.plan.staying == ("agent (DaemonSet)", "proxy (static)")
+    assert [mark.what for mark in drain.marks] == [
+        "cordoned", "backstage-a evicted", "other evicted", "drained", "uncordoned",
+    ]  # fmt: skip
+    assert closed(cluster) == []
+    assert cluster.collections[LEASES] == {}
+
+
+def test_change_is_noted_before_it_is_made(cluster: FakeCluster, server: Server) -> None:
+    """Lease, note, cordon, eviction, uncordon, note, Lease: in this order."""
+    run(server.api(), Holder.here())
+
+    lease, node = f"{LEASES}/acceptance-backstage", "/api/v1/nodes/node-1"
+    assert cluster.changes() == [
+        ("POST", LEASES), ("PUT", lease), ("PATCH", node), ("POST", f"{PODS}/backstage-a/eviction"),
+        ("PATCH", node), ("PUT", lease), ("DELETE", lease),
+    ]  # fmt: skip
+    noted, cordoned = [each.body for each in cluster.requests if each.method in ("PUT", "PATCH")][:2]
+    [entry] = json.loads(noted["metadata"]["annotations"][JOURNAL])
+    assert entry["what"] == "cordon of node-1"
+    assert entry["Uncordon"] == {"node": "node-1"}
+    assert cordoned["spec"] == {"unschedulable": True}
+    note = json.loads(cordoned["metadata"]["annotations"][ANNOTATION])
+    assert note["run"] == entry["run"]
+    assert note["lease"] == "portal/acceptance-backstage"
+    assert note["reason"] == "acceptance: drain of a node while users are served"
+    assert note["previous"] is False
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("change", range(1, 8))
+def test_killed_at_any_step_leaves_nothing_after_the_next_run(
+    cluster: FakeCluster, server: Server, change: int, *, before: bool
+) -> None:
+    """Fourteen points: before and after each of the seven changes. A stranger's cordon stays."""
+    cluster.put("/api/v1/nodes", {"metadata": {"name": "node-3"}, "spec": {"unschedulable": True}})
+    with pytest.raises(KilledError):
+        run(Mortal(server.api(), change, before=before), DEAD)
+
+    restored(server.api())
+
+    assert closed(cluster) == ["node-3"]
+    assert cluster.collections[LEASES] == {}
+
+
+def test_next_run_says_what_it_put_back(cluster: FakeCluster, server: Server) -> None:
+    """The change, and whose it was; once, though journal and node both tell of it."""
+    with pytest.raises(KilledError):
+        run(Mortal(server.api(), 3), DEAD)
+
+    assert closed(cluster) == ["node-1"]
+    assert str(restored(server.api())) == "put back: cordon of node-1 (run dead)"
+
+
+def test_node_is_opened_by_its_note_when_the_lease_was_deleted(cluster: FakeCluster, server: Server) -> None:
+    """Somebody tidied up; the journal went with it."""
+    with pytest.raises(KilledError):
+        run(Mortal(server.api(), 3), DEAD)
+    cluster.remove(LEASES, "acceptance-backstage")
+
+    assert str(restored(server.api())) == "put back: cordon of node-1 (run dead)"
+    assert closed(cluster) == []
+
+
+def test_note_of_another_deployments_run_is_left_alone(cluster: FakeCluster, server: Server) -> None:
+    """Its own next run knows whether it is dead."""
+    with pytest.raises(KilledError):
+        run(Mortal(server.api(), 3), DEAD)
+    node = cluster.node("node-1")
+    note = json.loads(node["metadata"]["annotations"][ANNOTATION]) | {"lease": "other/acceptance-backstage", "run": "z"}
+    node["metadata"]["annotations"][ANNOTATION] = json.dumps(note)
+
+    assert str(restored(server.api())) == "nothing to put back"
+    assert closed(cluster) == ["node-1"]
+
+
+def test_node_that_somebody_else_has_closed_stays_closed(cluster: FakeCluster, server: Server) -> None:
+    """It is drained all the same, without a note."""
+    cluster.put("/api/v1/nodes", {"metadata": {"name": "node-1"}, "spec": {"unschedulable": True}})
+
+    drain = run(server.api(), Holder.here())
+
+    assert drain.cordoned == "closed by somebody else"
+    assert cluster.node("node-1")["spec"] == {"unschedulable": True}
+    assert "annotations" not in cluster.node("node-1")["metadata"]
+
+
+def test_nodes_that_may_not_be_patched_are_drained_without_cordon(cluster: FakeCluster, server: Server) -> None:
+    """As on Autopilot."""
+    cluster.script = lambda request: status(403, "Forbidden") if request.method == "PATCH" else None
+
+    drain = run(server.api(), Holder.here())
+
+    assert drain.cordoned == "forbidden"
+    assert [mark.what for mark in drain.marks] == ["forbidden", "backstage-a evicted", "drained"]
+
+
+def test_refused_eviction_is_asked_again_when_the_budget_has_changed(cluster: FakeCluster, server: Server) -> None:
+    """Two pods on one node: the second when the first is replaced, and not more often than something changes."""
+    cluster.remove(PODS, "backstage-b")
+    cluster.pod("backstage-b", "node-1", BACKSTAGE)
+
+    drain = run(server.api(), Holder.here())
+
+    assert [mark.what for mark in drain.marks][1:-1] == [
+        "backstage-a evicted", "backstage-b refused by budget", "backstage-b evicted", "drained",
+    ]  # fmt: skip
+    assert len([change for change in cluster.changes() if "eviction" in change[1]]) < 10
+
+
+def test_drain_fails_when_a_budget_never_allows_it(cluster: FakeCluster, server: Server) -> None:
+    """The promise is broken; the node is open again all the same."""
+    cluster.ready_after = 1000
+    cluster.remove(PODS, "backstage-b")
+    cluster.pod("backstage-b", "node-1", BACKSTAGE)
+
+    with pytest.raises(DeadlinePassedError) as failed:
+        run(server.api(), Holder.here(), limits=Limits(seconds=0.3))
+
+    assert str(failed.value) == (
+        "expected: 2 pods to leave node node-1 within 0.3 s\n"
+        "seen: on node-1 still backstage-b; portal/backstage-b refused by budget: "
+        "The disruption budget backstage needs 1 healthy pods and has 1 currently\n"
+        "look next: kubectl get pods -A -o wide --field-selector spec.nodeName=node-1; kubectl get pdb -A"
+    )
+    assert closed(cluster) == []
+
+
+def test_pod_of_another_namespace_does_not_hold_a_drain_up(cluster: FakeCluster, server: Server) -> None:
+    """Its budget, or its namespace's rules, are not this deployment's."""
+    refusal = status(403, "Forbidden", "managed namespace")
+    cluster.script = lambda request: refusal if "dns/eviction" in request.path else None
+    cluster.pod("dns", "node-1", {}, namespace="kube-system")
+
+    drain = run(server.api(), Holder.here())
+
+    assert [str(each) for each in drain.left_alone] == ["kube-system/dns forbidden: managed namespace"]
+
+
+def test_pod_that_two_budgets_cover_breaks_the_promise(cluster: FakeCluster, server: Server) -> None:
+    """No waiting: the API server never evicts it."""
+    message = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+    refusal = status(500, "InternalError", message)
+    cluster.script = lambda request: refusal if "eviction" in request.path else None
+
+    with pytest.raises(AssertionError) as failed:
+        run(server.api(), Holder.here())
+
+    assert str(failed.value) == (
+        f"expected: pod portal/backstage-a to be evicted\nseen: {message}\nlook next: kubectl -n portal get pdb"
+    )
+
+
+def test_server_that_only_throttles_gives_no_verdict(cluster: FakeCluster, server: Server) -> None:
+    """A 429 without a cause says nothing about the budget."""
+    cluster.script = lambda request: (
+        status(429, "TooManyRequests", "slow down") if "eviction" in request.path else None
+    )  # fmt: skip
+
+    with pytest.raises(NoVerdictError) as failed:
+        run(server.api(), Holder.here(), limits=Limits(seconds=0.1))
+
+    assert "portal/backstage-a undecided: 429 Too Many Requests" in str(failed.value)
+
+
+def test_drain_ends_at_once_when_the_lease_is_lost(cluster: FakeCluster, server: Server) -> None:
+    """The next turn sees it, and the node is opened."""
+    api = server.api()
+    lease = RunLease(api, "portal", "acceptance-backstage", Holder.here(), renewal=1000)
+    lease.take()
+    plan = planned("node-1", own="portal", api=api, limits=LIMITS)
+    turns = iter([None, None])
+
+    def go_on() -> None:
+        if next(turns, "over") == "over":
+            raise LeaseLostError("lost")
+
+    with pytest.raises(LeaseLostError), drained(plan, api, Journal(lease), lease=str(lease), go_on=go_on):
+        pass
+    lease.release()
+
+    assert closed(cluster) == []
+
+
+def test_only_own_pods_where_others_may_not_be_listed(cluster: FakeCluster, server: Server) -> None:
+    """And the plan says so."""
+    cluster.script = lambda request: (
+        status(403, "Forbidden") if request.path.startswith("/api/v1/pods") else None
+    )  # fmt: skip
+
+    drain = run(server.api(), Holder.here())
+
+    assert str(drain.plan) == (
+        "1 node, node-1; 1 pods to evict (only namespace portal: this identity may not list the others): "
+        "portal/backstage-a; 3 s"
+    )
+
+
+def test_pod_without_an_owner_stops_the_plan(cluster: FakeCluster, server: Server) -> None:
+    """Nobody would bring it back; nothing is touched."""
+    cluster.pod("pet", "node-1", {}, owner="")
+
+    with pytest.raises(BlastRadiusError) as refused:
+        planned("node-1", own="portal", api=server.api(), limits=LIMITS)
+
+    assert str(refused.value) == (
+        "expected: only pods on node-1 that something replaces\n"
+        "seen: portal/pet without an owner\n"
+        "look next: kubectl get pods -A -o wide --field-selector spec.nodeName=node-1"
+    )
+    assert cluster.changes() == []
+
+
+def test_node_that_does_not_exist_stops_the_plan(server: Server) -> None:
+    """One sentence."""
+    with pytest.raises(BlastRadiusError) as refused:
+        planned("node-9", own="portal", api=server.api(), limits=LIMITS)
+
+    assert str(refused.value) == (
+        "expected: a node of the cluster\nseen: no node node-9\nlook next: kubectl get nodes"
+    )  # fmt: skip
+
+
+def test_pod_of_the_suite_itself_stops_the_plan(
+    cluster: FakeCluster, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would measure its own end."""
+    monkeypatch.setattr("socket.gethostname", lambda: "suite")
+    cluster.pod("suite", "node-1", {})
+
+    with pytest.raises(BlastRadiusError) as refused:
+        planned("node-1", own="portal", api=server.api(), limits=LIMITS)
+
+    assert str(refused.value) == (
+        "expected: the suite to run elsewhere than on node-1\nseen: its own pod suite\n"
+        "look next: kubectl get pods -A -o wide --field-selector spec.nodeName=node-1"
+    )
+
+
+def test_too_many_pods_stop_the_plan(cluster: FakeCluster, server: Server) -> None:
+    """The limit is told, and what it was held against."""
+    cluster.pod("other", "node-1", {})
+
+    with pytest.raises(BlastRadiusError) as refused:
+        planned("node-1", own="portal", api=server.api(), limits=Limits(seconds=3, pods=1))
+
+    assert str(refused.value) == (
+        "expected: at most 1 pods to evict from node-1\nseen: 2\n"
+        "look next: kubectl get pods -A -o wide --field-selector spec.nodeName=node-1"
+    )
+
+
+def test_plan_says_what_will_happen(server: Server) -> None:
+    """One node, which pods, how long."""
+    plan: Plan = planned("node-1", own="portal", api=server.api(), limits=LIMITS)
+
+    assert str(plan) == "1 node, node-1; 1 pods to evict: portal/backstage-a; 3 s"
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [status(500, "InternalError"), status(503, "Unavailable"), status(429, "TooManyRequests"), Answer(0, "")],
+    ids=["500", "503", "429", "no answer"],
+)
+def test_burst_of_trouble_at_every_step_changes_nothing(cluster: FakeCluster, server: Server, trouble: Answer) -> None:
+    """Each request fails twice, whichever it is; watches too."""
+    asked: dict[tuple[str, str], int] = {}
+
+    def twice(request: Request) -> Answer | None:
+        key = (request.method, request.path.partition("&resourceVersion")[0])
+        asked[key] = asked.get(key, 0) + 1
+        return trouble if asked[key] <= 2 else None
+
+    cluster.script = twice
+
+    drain = run(server.api(), Holder.here())
+
+    assert drain.left_alone == ()
+    assert closed(cluster) == []
+    assert cluster.collections[LEASES] == {}
+
+
+def test_watches_that_keep_silent_are_not_believed(cluster: FakeCluster, server: Server) -> None:
+    """Everything is listed again after a while."""
+    cluster.deaf = True
+
+    drain = run(server.api(Patience(QUICK.within, QUICK.every, silence=0.05)), Holder.here())
+
+    assert drain.left_alone == ()

@@ -1,0 +1,78 @@
+"""Whoever was paged finds, for each promise and family of faults, what it means, why, what to look at, how to undo."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from fixtures.environment.file import ROOT
+from fixtures.plugins.selecting import ORDER
+from tests.documents import commands_of
+
+PAGE = (ROOT / "docs" / "runbook.md").read_text()
+FAMILIES = sorted(file.stem.removeprefix("test_") for file in ROOT.glob("tests/chaos/test_*.py"))
+ENTRIES = [*ORDER, *FAMILIES]
+
+
+def entry(name: str) -> str:
+    """The text below a heading, up to the next of the same level or above."""
+    found = re.search(rf"^(##+) {name}\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    return found[2] if found else ""
+
+
+def test_headings_are_promises_and_families_and_each_is_told_once() -> None:
+    """Links of failures and of the report lead here by these names."""
+    headings = re.findall(r"^##+ (.+)$", PAGE, re.MULTILINE)
+
+    assert [name for name in ENTRIES if headings.count(name) != 1] == []
+    assert len(FAMILIES) >= 5
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_entry_says_what_it_means_for_users(name: str) -> None:
+    """Before anything else."""
+    assert re.search(r"\b[Uu]sers?\b", entry(name)[:400])
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_entry_has_its_likely_causes_in_order(name: str) -> None:
+    """A numbered list of three at least, or a table by check or by what is said."""
+    listed = re.findall(r"^\d\. ", entry(name), re.MULTILINE)
+    rows = re.findall(r"^\| ", entry(name), re.MULTILINE)
+
+    assert len(listed) >= 3 or len(rows) >= 5
+    assert "ikely cause" in entry(name)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_entry_has_commands_and_says_how_to_undo(name: str) -> None:
+    """Commands that are run by a test, or marked; then the way back."""
+    assert len(list(commands_of("docs/runbook.md", entry(name)))) >= 3
+    assert re.search(r"^(\*\*)?Undo(\*\*)?:", entry(name), re.MULTILINE)
+
+
+def test_no_link_inside_the_documents_is_dead() -> None:
+    """Files, and headings of Markdown files."""
+    files = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    dead = [
+        f"{file.name}: {link}"
+        for file in files
+        for link in re.findall(r"\]\(([^)\s]+)\)", file.read_text())
+        if "://" not in link and not is_there(file.parent / link.partition("#")[0] if link[0] != "#" else file, link)
+    ]
+
+    assert dead == []
+
+
+def is_there(target: object, link: str) -> bool:
+    """Whether a link leads to a file, and to one of its headings."""
+    path = ROOT / str(target)
+    anchor = link.partition("#")[2]
+    return path.exists() and (not anchor or anchor in anchors(path.read_text()))
+
+
+def anchors(text: str) -> set[str]:
+    """Those that GitHub gives to headings."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -1,0 +1,134 @@
+"""What runs in pods that make load: Locust's master and two workers, here as processes of this machine.
+
+The slowest of the unit tests, as Locust takes a second to import in each of three processes.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from fixtures.load.plan import PRESSURE, REQUESTS, TICKS, USERS, Plan, Share
+from fixtures.load.share import OVER, Part, understood
+from fixtures.traffic.plan import Page
+from fixtures.waiting import wait_for
+
+IMPATIENT = """
+import sys
+from fixtures.load import share
+share.LOST = 1.5
+from fixtures.load.pod_main import main
+sys.exit(main())
+"""
+"""`python -m fixtures.load.pod_main`, but a worker is lost sooner."""
+
+
+class Crew:
+    """A master and its workers."""
+
+    def __init__(self, plan: Plan, workers: int) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        shares = (Share(turn, workers) for turn in range(1, workers + 1))
+        parts = (Part(plan, Share(0, workers), port=port), *(Part(plan, share, "127.0.0.1", port) for share in shares))
+        self.processes = [started(part) for part in parts]
+        self.master, *self.workers = self.processes
+        self.lines: list[str] = []
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.master.stdout
+        self.lines.extend(line.rstrip("\n") for line in self.master.stdout)
+
+    def order(self, line: str) -> None:
+        """Tell the master."""
+        assert self.master.stdin
+        self.master.stdin.write(f"{line}\n")
+        self.master.stdin.flush()
+
+    def told(self, file: str) -> list[dict[str, Any]]:
+        """What the master says for a file."""
+        found = [understood(line) for line in tuple(self.lines)]
+        return [json.loads(text) for name, text in found if name == file]
+
+
+def started(part: Part) -> subprocess.Popen[str]:
+    """A process of one part."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", IMPATIENT],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin
+    process.stdin.write(f"{part.to_json()}\n")
+    process.stdin.flush()
+    return process
+
+
+@pytest.fixture
+def crew(serve: Callable[[web.Application], str]) -> Iterator[Crew]:
+    """Two workers before a portal that is always good."""
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text='[{"metadata": {}}]')
+
+    application = web.Application()
+    application.router.add_get("/{path:.*}", answer)
+    port = serve(application).rpartition(":")[2]
+    plan = Plan(f"http://portal.test:{port}", "127.0.0.1", None, {}, Page("/big.js", ""), users_rate=20, most_at_once=3)
+    crew = Crew(plan, 2)
+    try:
+        wait_for("a count", lambda: crew.told(TICKS), until=bool, within=30, every=0.02, look_next="")
+        yield crew
+    finally:
+        for process in crew.processes:
+            process.kill()
+        crew.reader.join()
+        for process in crew.processes:
+            process.communicate()
+
+
+def test_workers_send_their_shares_and_the_master_tells_all_of_it(crew: Crew) -> None:
+    """Each row, and counts that are the sum of them; when it is over all of them end."""
+    crew.order(json.dumps({PRESSURE: 40}))
+    wait_for(
+        "both kinds",
+        lambda: Counter(row["kind"] for row in crew.told(REQUESTS)),
+        until=lambda seen: seen[USERS] > 4 and seen[PRESSURE] > 4,
+        within=10,
+        every=0.02,
+        look_next="",
+    )
+    crew.order("end")
+    codes = [process.wait(timeout=15) for process in (crew.master, *crew.workers)]
+    crew.reader.join()
+
+    assert codes == [0, 0, 0]
+    assert crew.lines[-1] == OVER
+    rows, last = crew.told(REQUESTS), crew.told(TICKS)[-1]
+    assert Counter(row["kind"] for row in rows) == last["sent"]
+    assert {row["outcome"] for row in rows} == {"good"}
+    assert all(last["sent"][kind] > 0.7 * last["due"][kind] for kind in (USERS, PRESSURE)), "a worker lacks a kind"
+
+
+def test_master_that_loses_a_worker_ends_and_says_so(crew: Crew) -> None:
+    """Nobody could say what was offered. Killed as a node's loss would look: without a word."""
+    crew.workers[0].kill()
+
+    code = crew.master.wait(timeout=30)
+
+    assert code == 1
+    assert crew.master.stderr
+    assert crew.master.stderr.read().strip().endswith(f"no word of {socket.gethostname()} for 1.5 s")

@@ -1,0 +1,181 @@
+"""The alerts: said twice, to Managed Prometheus and to Cloud Monitoring, and the same both times."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from fixtures.outcomes import said
+from fixtures.report.pushed_metrics import lasting, of_run
+from fixtures.report.verdict import CheckResult, Run, Verdict
+
+ALERTS = Path("manifests/operations/alerts")
+POLICIES = {file.stem: yaml.safe_load(file.read_text()) for file in sorted((ALERTS / "policies").iterdir())}
+KUBECTL = Path(sys.executable).with_name("kubectl")
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+PREFIX = "backstage_acceptance_"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+BROKEN = CheckResult("database", "test_catalog", "It answers.", "broken", said("entities", "503", "logs"))
+CERTIFICATE = CheckResult("https", "test_days", "It lasts.", "kept", measured={"certificate": (30.0, "days left")})
+
+Json = dict[str, Any]
+
+
+def rendered(kustomization: Path) -> dict[str, Json]:
+    """The one group of each Rules object, by the object's name."""
+    text = subprocess.run([KUBECTL, "kustomize", kustomization], check=True, capture_output=True, text=True).stdout
+    return {rules["metadata"]["name"]: rules["spec"]["groups"][0] for rules in yaml.safe_load_all(text)}
+
+
+@pytest.fixture(scope="module")
+def groups() -> dict[str, Json]:
+    """As they are applied."""
+    return rendered(ALERTS)
+
+
+def seconds(duration: str | None) -> int:
+    """Of Prometheus' durations with one unit, or none."""
+    return int(duration[:-1]) * SECONDS[duration[-1]] if duration else 0
+
+
+def as_condition(group: Json) -> Json:
+    """What a policy has to say to mean the same as a rule."""
+    [rule] = group["rules"]
+    return {
+        "query": rule["expr"],
+        "duration": seconds(rule.get("for")),
+        "evaluationInterval": seconds(group["interval"]),
+        "ruleGroup": group["name"],
+        "alertRule": rule["alert"],
+        "labels": rule["labels"],
+        # Else a policy is refused whose metrics were never written.
+        "disableMetricValidation": True,
+    }
+
+
+def test_policies_say_the_same_as_the_rules(groups: dict[str, Json]) -> None:
+    """Expression, duration, names and labels."""
+    conditions = {
+        name: policy["conditions"][0]["conditionPrometheusQueryLanguage"] for name, policy in POLICIES.items()
+    }
+    said = {
+        name: {
+            **condition,
+            "duration": seconds(condition.get("duration")),
+            "evaluationInterval": seconds(condition["evaluationInterval"]),
+        }
+        for name, condition in conditions.items()
+    }
+
+    assert said == {name: as_condition(group) for name, group in groups.items()}
+    assert len(said) == 4
+
+
+def schema_of(resource: str) -> Json:
+    """JSON schema (draft 3) of a resource of Cloud Monitoring's API, by the discovery document in Google's client."""
+    documents = resources.files("googleapiclient.discovery_cache.documents")
+    text = documents.joinpath("monitoring.v3.json").read_text()
+    schemas = json.loads(re.sub(r'"\$ref": "(\w+)"', r'"$ref": "#/$defs/\1"', text))["schemas"]
+    closed = {
+        name: {**schema, "additionalProperties": False} if "properties" in schema else schema
+        for name, schema in schemas.items()
+    }
+    return {"$ref": f"#/$defs/{resource}", "$defs": closed}
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_policy_is_what_the_api_takes(name: str) -> None:
+    """No unknown field, no wrong type, no value that is not in a list; and what the descriptions ask for besides."""
+    policy = POLICIES[name]
+
+    jsonschema.Draft3Validator(schema_of("AlertPolicy")).validate(policy)
+    [condition] = policy["conditions"]
+    promql = condition["conditionPrometheusQueryLanguage"]
+    assert {"displayName", "combiner", "severity", "documentation"} <= policy.keys()
+    assert seconds(promql["evaluationInterval"]) % 30 == 0
+    assert policy["displayName"] == promql["alertRule"]
+
+
+def test_schema_refuses_a_field_that_the_api_does_not_know() -> None:
+    """The test above can fail."""
+    policy = json.loads(json.dumps(POLICIES["no-result"]))
+    policy["conditions"][0]["conditionPrometheusQueryLanguage"]["for"] = "15m"
+
+    with pytest.raises(jsonschema.ValidationError, match="'for' was unexpected"):
+        jsonschema.Draft3Validator(schema_of("AlertPolicy")).validate(policy)
+
+
+def test_every_alert_leads_to_its_entry_in_the_runbook(groups: dict[str, Json]) -> None:
+    """A promise's alert to the promise; the others to their own."""
+    headings = re.findall(r"^#+ (.*)$", Path("docs/runbook.md").read_text(), re.MULTILINE)
+    anchors = {heading.lower() for heading in headings}
+    rules = {name: group["rules"][0] for name, group in groups.items()}
+
+    assert {rule["alert"].lower() for rule in rules.values()} <= anchors
+    for name, rule in rules.items():
+        link = rule["annotations"]["runbook"]
+        assert (
+            link == f"docs/runbook.md#{'{{ $labels.promise }}' if name == 'promise-broken' else rule['alert'].lower()}"
+        )
+        written = link.replace("{{ $labels.promise }}", "${metric_or_resource.label.promise}")
+        assert f"Runbook: {written}\n" in POLICIES[name]["documentation"]["content"]
+
+
+def test_overlay_of_the_kustomization_sets_patience_and_environment(tmp_path: Path) -> None:
+    """As its comment shows it: the third broken run in a row pages, and staging must not fall silent."""
+    comment = (ALERTS / "kustomization.yaml").read_text().partition("resources: [")
+    shown = comment[1] + re.split(r"\n[^#]", comment[2])[0].replace("\n#     ", "\n")
+    (tmp_path / "kustomization.yaml").write_text(
+        shown.replace("../../manifests/operations/alerts", to_alerts(tmp_path))
+    )
+
+    rules = {name: group["rules"][0] for name, group in rendered(tmp_path).items()}
+
+    assert rules["promise-broken"]["for"] == "28m"
+    assert '{environment="staging"}[20m]' in rules["no-result"]["expr"]
+    assert rules["not-checked"]["for"] == "18m"
+
+
+def test_two_runs_in_a_row_are_a_period_and_a_deadline(groups: dict[str, Json]) -> None:
+    """Of the CronJob as it is: whoever changes the one has to change the other."""
+    cronjob = yaml.safe_load(Path("manifests/operations/smoke/cronjob.yaml").read_text())["spec"]
+    period = 60 * int(re.fullmatch(r"\*/(\d+) \* \* \* \*", cronjob["schedule"])[1])  # type: ignore[index]
+    slowest = period + cronjob["jobTemplate"]["spec"]["activeDeadlineSeconds"]
+
+    assert [seconds(groups[name]["rules"][0]["for"]) for name in ("promise-broken", "not-checked")] == [slowest] * 2
+    assert f"> {slowest + 120} or" in groups["no-result"]["rules"][0]["expr"]
+
+
+def test_expressions_ask_for_metrics_that_a_run_leaves(groups: dict[str, Json]) -> None:
+    """Names and labels; those of the texts, too."""
+    verdict = Verdict(Run("prod", NOW, NOW), (BROKEN, CERTIFICATE), frozenset(), ())
+    left = {
+        metric.name.removeprefix(PREFIX): {label for sample in metric.samples for label in sample.labels}
+        for registry in (of_run(verdict), lasting(verdict))
+        for metric in registry.collect()
+    }
+    asked = set(re.findall(rf"{PREFIX}(\w+)", str(groups) + str(POLICIES)))
+
+    certificate, last_run = "certificate_not_after_timestamp_seconds", "last_run_timestamp_seconds"
+    assert asked == {"promise", "broken", "verdict", "problem", last_run, certificate}
+    assert asked <= left.keys()
+    assert left["promise"] == {"promise", "outcome"}
+    assert left["broken"] == {"promise", "check", "evidence"}
+    assert left["verdict"] == {"verdict"}
+
+
+def to_alerts(folder: Path) -> str:
+    """Way from an overlay's folder to the alerts."""
+    return os.path.relpath(ALERTS, folder)

@@ -1,0 +1,53 @@
+"""Two clocks: when they are known to differ, and by how much."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from fixtures.objects import clock
+from fixtures.outcomes import NoVerdictError
+
+NOW = datetime(2026, 1, 1, 12, 0, 0, 500000, tzinfo=UTC)
+DATE = "Thu, 01 Jan 2026 12:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("date", "sent", "received", "seconds"),
+    [
+        (DATE, 0.0, 0.1, 0),
+        (DATE, -30.0, 0.1, 0),  # the answer took half a minute: nothing is known
+        (DATE, 60.5, 60.6, 60),
+        (DATE, -60.6, -60.5, -60),
+        ("Thu, 01 Jan 2026 12:00:00 -0000", 60.5, 60.6, 60),
+        ("yesterday", 60, 60, 0),
+        (None, 60, 60, 0),
+    ],
+)
+def test_difference_is_what_is_certain(date: str | None, sent: float, received: float, seconds: float) -> None:
+    """The time of an answer and the missing fraction of a second are nobody's fault."""
+    found = clock.ahead(date, NOW + timedelta(seconds=sent), NOW + timedelta(seconds=received))
+
+    assert found == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("seconds", "seen"), [(90.0, "90 s ahead of that of"), (-90.0, "90 s behind that of")])
+def test_other_time_ends_the_run_in_one_sentence(seconds: float, seen: str) -> None:
+    """By how much, in which direction, and from whom."""
+    moment = NOW + timedelta(seconds=seconds)
+
+    with pytest.raises(NoVerdictError) as failure:
+        clock.check(DATE, moment, moment, server="https://10.0.0.1")
+
+    assert str(failure.value) == (
+        f"expected: this machine's clock within 10 s of the API server's; seen: {seen} https://10.0.0.1; "
+        "look next: time synchronisation of the machine or node that the suite runs on"
+    )
+
+
+def test_small_difference_is_no_matter() -> None:
+    """Clocks that are kept in time differ, too."""
+    moment = NOW + timedelta(seconds=clock.LARGEST)
+
+    clock.check(DATE, moment, moment, server="https://10.0.0.1")

@@ -1,0 +1,117 @@
+"""Workload Identity: who a pod is meant to be, and what the metadata server tells it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+from kubernetes.client import ApiClient
+
+from fixtures.api.exec import CommandNotRunError, Container, Output
+from fixtures.objects.manifest import Field, Manifest
+from fixtures.platform.workload_identity import Account, annotated, ask, asking_container, service_account_of
+from fixtures.reference.reference import InvalidReferenceError
+from tests.unit.patched import ABSENT, patched, recorded_reference, with_patch
+
+EMAIL = "backstage@backstage-lab.iam.gserviceaccount.com"
+TOKEN = {"type": "Bearer", "length": 269, "expires": 3600}
+REFUSED = "403 Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist)."
+
+
+@dataclass(frozen=True)
+class Inside(Container):
+    """A container in which every command ends like this."""
+
+    output: Output
+
+    def run(self, *words: str) -> Output:
+        """Whatever it is."""
+        assert words[:3] == ("env", "-u", "NODE_OPTIONS")
+        return self.output
+
+
+def inside(output: Output) -> Inside:
+    """Of the pod that is asked."""
+    return Inside(ApiClient(), "backstage", "portal-1", "backstage", 1, output)
+
+
+def told(email: object, token: object) -> Account:
+    """What is made of Node's words."""
+    return ask(inside(Output(0, json.dumps({"email": email, "token": token}).encode(), b"")))
+
+
+def test_pod_with_a_token_of_its_account() -> None:
+    """As the lab answers; of the token itself nothing comes out of the container."""
+    account = told({"email": EMAIL}, TOKEN)
+
+    assert account.usable_as(EMAIL)
+    assert str(account) == f"e-mail {EMAIL}, token Bearer of 269 characters for 3600 s"
+
+
+@pytest.mark.parametrize(
+    ("email", "token", "words"),
+    [
+        (EMAIL, {"refusal": f"{REFUSED}\n"}, f"e-mail {EMAIL}, no token; token refused: {REFUSED}"),
+        ("lab.svc.id.goog", TOKEN, "e-mail lab.svc.id.goog, token Bearer of 269 characters for 3600 s"),
+        (EMAIL, {**TOKEN, "expires": 0}, f"e-mail {EMAIL}, token Bearer of 269 characters for 0 s"),
+        (EMAIL, {"type": "Bearer", "length": 0}, f"e-mail {EMAIL}, no token"),
+        (EMAIL, {"length": 7}, f"e-mail {EMAIL}, token no type of 7 characters for 0 s"),
+    ],
+    ids=["not bound", "not annotated", "expired", "without token", "without type"],
+)
+def test_pod_that_cannot_act_as_its_account(email: str, token: object, words: str) -> None:
+    """The e-mail address alone opens nothing, and a token of somebody else nothing of Backstage's."""
+    account = told({"email": email}, token)
+
+    assert not account.usable_as(EMAIL)
+    assert str(account) == words
+
+
+def test_pod_without_metadata_server() -> None:
+    """Both questions fail in their own words."""
+    account = told({"refusal": "ECONNREFUSED"}, {"refusal": "TimeoutError"})
+
+    assert not account.usable_as(EMAIL)
+    assert str(account) == "e-mail unknown, no token; e-mail refused: ECONNREFUSED; token refused: TimeoutError"
+
+
+def test_node_that_does_not_answer_is_no_verdict() -> None:
+    """What it wrote to standard output may be secret, and is not shown."""
+    with pytest.raises(CommandNotRunError) as failed:
+        ask(inside(Output(9, b"ya29.secret", b"node: bad option: --eval\n")))
+
+    assert str(failed.value) == (
+        "expected: an answer of Node.js in container backstage of pod backstage/portal-1, which asks the metadata"
+        " server\nseen: exit code 9 node: bad option: --eval\n"
+        "look next: kubectl -n backstage exec portal-1 -c backstage -- node --version"
+    )
+
+
+def test_names_come_from_the_reference() -> None:
+    """The container that requests come to; the account of the pods, which Kubernetes calls `default` if nobody does."""
+    reference = recorded_reference()
+
+    assert asking_container(reference) == "backstage"
+    assert service_account_of(reference.the("Deployment")["spec"]["template"]["spec"]) == "backstage"
+    assert service_account_of(Field({})) == "default"
+
+
+def test_reference_without_a_route_has_nobody_to_ask() -> None:
+    """No guess is made."""
+    reference = with_patch(recorded_reference(), "HTTPRoute", "/spec/rules", [])
+    with pytest.raises(InvalidReferenceError) as failed:
+        asking_container(reference)
+
+    assert str(failed.value) == (
+        "expected: an HTTPRoute that leads by a Service to a container's port\nseen: none\n"
+        "look next: manifests/overlays/local"
+    )
+
+
+def test_annotation_names_the_google_account() -> None:
+    """Empty where there is none."""
+    account = recorded_reference().the("ServiceAccount")
+
+    assert annotated(account) == EMAIL
+    assert annotated(Manifest(patched(account.body, "/metadata/annotations", ABSENT))) == ""

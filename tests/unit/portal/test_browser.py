@@ -1,0 +1,113 @@
+"""What of a page is pure: which links are entities, what was seen in words, how Chromium is told of a target."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from fixtures.environment.tables import Portal
+from fixtures.outcomes import NoVerdictError
+from fixtures.portal import browser
+from fixtures.portal.browser import Shown
+from fixtures.portal.client import Entrance
+
+PORTAL = Portal.model_validate(
+    {"hostname": "portal.example", "tls_minimum": "TLSv1.2", "certificate_days_left": 1, "auth": "guest"}
+)
+CATALOG = Shown(
+    address="https://portal.example/",
+    entities=("component:default/aligner",),
+    sign_in=False,
+    errors=(),
+    text="All Components",
+    screenshot=b"",
+)
+SIGN_IN = replace(CATALOG, entities=(), sign_in=True, text="Guest ENTER")
+BLANK = replace(CATALOG, entities=(), text="")
+
+
+def test_links_to_entities_are_told_from_others() -> None:
+    """The catalog's menu entry is none, nor is a page about an entity; each entity counts once."""
+    addresses = [
+        "https://portal.example/catalog/default/component/Aligner",
+        "/catalog/default/component/aligner",
+        "https://portal.example/catalog/default/group/pipelines?view=docs",
+        "https://portal.example/catalog?filters%5Bkind%5D=component",
+        "https://portal.example/catalog/default/component/aligner/docs",
+        "https://portal.example/docs",
+    ]
+
+    assert browser.entity_refs(addresses) == ("component:default/aligner", "group:default/pipelines")
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        (CATALOG, "entities at https://portal.example/: 1, component:default/aligner first"),
+        (SIGN_IN, 'a sign-in page at https://portal.example/, "Guest ENTER"'),
+        (BLANK, "no entity at https://portal.example/, an empty page"),
+        (replace(BLANK, text="Error: x"), 'no entity at https://portal.example/, "Error: x"'),
+    ],
+    ids=["catalog", "sign-in", "blank", "error"],
+)
+def test_page_is_told_in_few_words(shown: Shown, text: str) -> None:
+    """What was seen, as messages have it."""
+    assert str(shown) == text
+
+
+@pytest.mark.parametrize(("auth", "enough"), [("none", False), ("guest", False), ("iap", False), ("bearer", True)])
+def test_sign_in_page_is_enough_only_where_nobody_can_be_signed_in(auth: str, *, enough: bool) -> None:
+    """A token for the API is none for the page."""
+    assert browser.as_expected(CATALOG, auth)
+    assert not browser.as_expected(BLANK, auth)
+    assert browser.as_expected(SIGN_IN, auth) is enough
+    assert ("sign-in page" in browser.expected(auth)) is enough
+
+
+def test_chromium_is_told_only_what_the_environment_says() -> None:
+    """With DNS and a public certificate it finds its way like any user's."""
+    public = Entrance("portal.example", None, None, 1.0, PORTAL)
+
+    assert browser.options(public, "") == [*browser.QUIET]
+    assert browser.options(public.at("192.0.2.7"), "a2V5")[len(browser.QUIET) :] == [
+        "--host-resolver-rules=MAP portal.example 192.0.2.7",
+        "--ignore-certificate-errors-spki-list=a2V5",
+    ]
+    assert browser.trusted_key(public) == ""
+
+
+def test_key_hash_is_that_of_the_public_key() -> None:
+    """A renewed certificate of the same key has the same hash."""
+    key = ec.derive_private_key(7, ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "portal.example")])
+    began = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+    def certificate(days: int) -> bytes:
+        built = x509.CertificateBuilder(name, name, key.public_key(), days, began, began + dt.timedelta(days))
+        return built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+    assert browser.key_hash(certificate(1)) == browser.key_hash(certificate(2))
+    # openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64
+    assert browser.key_hash(certificate(1)) == "EQhmSc0+XRiSIApCALFlu+pcn5tHyoN5LU+aHvDciSE="
+
+
+def test_machine_without_a_browser_gives_no_verdict(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is the prober that lacks something."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(NoVerdictError) as failed:
+        browser.program()
+
+    assert str(failed.value) == (
+        "expected: Chromium on PATH\n"
+        "seen: none of chromium, chromium-browser, google-chrome, google-chrome-stable, "
+        "chromium-headless-shell\n"
+        "look next: apt install chromium"
+    )

@@ -1,0 +1,230 @@
+"""TLS: what a server shows and which versions it takes, against servers on the loopback that do just that."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from fixtures.outcomes import NoVerdictError
+from fixtures.portal import certificate as tls
+from fixtures.portal import tls_versions
+from fixtures.portal.certificate import Certificate, presented
+
+HOSTNAME = "backstage.lab.test"
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority and the key of all that it certifies."""
+
+    key: ec.EllipticCurvePrivateKey
+    directory: Path
+
+    @property
+    def file(self) -> Path:
+        """Its own certificate."""
+        return self.certificate("authority", days=30, ca=True)
+
+    def certificate(self, *names: str, days: int, ca: bool = False) -> Path:
+        """Certificate and key in one file."""
+        end = datetime.now(UTC) + timedelta(days=days)
+        certificate = (
+            x509.CertificateBuilder(
+                _name("lab"), _name(names[0] if not ca else "lab"), self.key.public_key(), x509.random_serial_number()
+            )
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(each) for each in names]), critical=False)
+            .not_valid_before(end - timedelta(days=60))
+            .not_valid_after(end)
+            .sign(self.key, hashes.SHA256())
+        )
+        path = self.directory / f"{names[0]}{days}.pem"
+        pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+        private = self.key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+        path.write_bytes(private + certificate.public_bytes(pem))
+        return path
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """Who signs."""
+    return Authority(ec.generate_private_key(ec.SECP256R1()), tmp_path)
+
+
+@contextlib.contextmanager
+def showing(certificate: Path) -> Iterator[int]:
+    """Port of a server with a certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=tls_versions.serve, args=(listening, context))
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def shown(certificate: Path, ca_file: Path) -> tls.Presented:
+    """What a server with this certificate shows to whoever trusts that authority."""
+    with showing(certificate) as port:
+        return presented("127.0.0.1", HOSTNAME, ca_file, timeout=5, port=port)
+
+
+def test_good_certificate_is_trusted_and_says_what_it_is_for(authority: Authority) -> None:
+    """Names and end are those that were certified."""
+    found = shown(authority.certificate(HOSTNAME, "*.lab.test", days=20), authority.file)
+
+    assert found.distrust == ""
+    assert found.certificate.names == (HOSTNAME, "*.lab.test")
+    assert found.certificate.issuer == "CN=lab"
+    assert 19.9 < found.certificate.days_left(datetime.now(UTC)) <= 20
+
+
+def test_expired_certificate_is_shown_and_not_trusted(authority: Authority) -> None:
+    """It can be told when it expired, though no client would go on."""
+    found = shown(authority.certificate(HOSTNAME, days=-3), authority.file)
+
+    assert found.distrust == "certificate has expired"
+    assert -3.1 < found.certificate.days_left(datetime.now(UTC)) <= -3
+
+
+def test_certificate_of_a_stranger_is_not_trusted(authority: Authority, tmp_path: Path) -> None:
+    """Trust comes from the environment's authority alone."""
+    (tmp_path / "other").mkdir()
+    other = Authority(ec.generate_private_key(ec.SECP256R1()), tmp_path / "other")
+
+    assert shown(other.certificate(HOSTNAME, days=20), authority.file).distrust != ""
+
+
+def test_certificate_for_another_name_is_trusted_and_not_for_this_one(authority: Authority) -> None:
+    """The two faults are told apart."""
+    found = shown(authority.certificate("other.lab.test", days=20), authority.file)
+
+    assert found.distrust == ""
+    assert not found.certificate.is_for(HOSTNAME)
+
+
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [
+        (HOSTNAME, True),
+        ("Backstage.Lab.Test", True),
+        ("*.lab.test", True),
+        ("*.test", False),
+        ("*", False),
+        ("lab.test", False),
+        ("*.backstage.lab.test", False),
+    ],
+)
+def test_certificate_is_for_a_name_or_for_all_beside_it(name: str, *, good: bool) -> None:
+    """A wildcard stands for one label and no more."""
+    assert Certificate((name,), "CN=lab", NOW, NOW).is_for(HOSTNAME) is good
+
+
+@pytest.mark.parametrize(
+    ("end", "text"),
+    [
+        (NOW + timedelta(days=13.5), "13.5 days left, until 2026-12-08 00:00 UTC, issued by CN=lab"),
+        (NOW - timedelta(days=2), "expired 2.0 days ago, at 2026-11-22 12:00 UTC, issued by CN=lab"),
+    ],
+)
+def test_expiry_is_said_in_days_and_as_a_date(end: datetime, text: str) -> None:
+    """How urgent it is, and when it was or will be."""
+    assert tls.expiry(Certificate((), "CN=lab", NOW, end), NOW) == text
+
+
+def test_server_that_hangs_up_is_an_error_of_the_connection() -> None:
+    """What it means is for others to say."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+
+    with pytest.raises(ConnectionRefusedError):
+        presented("127.0.0.1", HOSTNAME, None, timeout=5, port=port)
+
+
+def test_authority_that_cannot_be_read_is_no_verdict(authority: Authority, tmp_path: Path) -> None:
+    """It is the environment's file that is wrong, not the portal's certificate."""
+    (tmp_path / "empty.pem").write_text("")
+
+    with pytest.raises(NoVerdictError, match=r"^expected: certificates to trust in .*empty.pem\nseen: "):
+        shown(authority.certificate(HOSTNAME, days=20), tmp_path / "empty.pem")
+
+
+@pytest.mark.parametrize(
+    "versions", [("TLSv1",), ("TLSv1.1",), ("TLSv1.2",), ("TLSv1.3",), ("TLSv1", "TLSv1.2"), ("TLSv1.2", "TLSv1.3")]
+)
+def test_versions_are_those_that_the_server_speaks(versions: tuple[str, ...]) -> None:
+    """Every version is really offered, and none is taken for another."""
+    names = tuple(tls_versions.VERSIONS)
+    wanted = names[names.index(versions[0]) : names.index(versions[-1]) + 1]
+
+    with tls_versions.speaking_only(*versions) as port:
+        assert tls_versions.accepted("127.0.0.1", HOSTNAME, timeout=5, port=port) == wanted
+
+
+def test_server_that_speaks_no_tls_accepts_no_version(serve_nothing: int) -> None:
+    """An answer that is no TLS is a refusal."""
+    assert tls_versions.accepted("127.0.0.1", HOSTNAME, timeout=5, port=serve_nothing) == ()
+
+
+@pytest.fixture
+def serve_nothing() -> Iterator[int]:
+    """Port of a server that answers every connection with plain HTTP."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with connection:
+                        connection.recv(4096)
+                        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_older_versions_are_all_below_the_minimum() -> None:
+    """What the environment asks for is the oldest that may be taken."""
+    assert tls_versions.older_than("TLSv1.2") == ("TLSv1", "TLSv1.1")
+    assert tls_versions.older_than("TLSv1.3") == ("TLSv1", "TLSv1.1", "TLSv1.2")
+
+
+def test_offer_is_proven_for_every_version() -> None:
+    """This machine can ask for all of them."""
+    for version in tls_versions.VERSIONS:
+        tls_versions.prove_offer(version)
+
+
+def test_offer_that_cannot_be_made_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose policy keeps quiet about an old version cannot say that it was refused."""
+    monkeypatch.setattr(tls_versions, "EVERY_CIPHER", "HIGH:@SECLEVEL=2")
+
+    with pytest.raises(NoVerdictError) as refused:
+        tls_versions.prove_offer("TLSv1")
+
+    lines = str(refused.value).splitlines()
+    assert lines[0] == "expected: a client that offers TLSv1"
+    assert lines[2] == "look next: the machine's OpenSSL and its policy: openssl ciphers -s -v"

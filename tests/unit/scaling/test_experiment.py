@@ -1,0 +1,208 @@
+"""A crowd that comes and goes, before a deployment that grows or does not: what is turned, awaited and remembered."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.api.pods import Pod
+from fixtures.api.watch import Change
+from fixtures.environment.timeouts import Timeouts
+from fixtures.load.load import Load
+from fixtures.load.plan import PRESSURE, USERS, Row, Tick
+from fixtures.objects.manifest import Field
+from fixtures.outcomes import NoVerdictError
+from fixtures.platform.autoscaler import Autoscaler, autoscaler_of
+from fixtures.scaling import experiment
+from fixtures.scaling.calibration import AIM, Usage
+from fixtures.scaling.chain import Recording
+from fixtures.scaling.experiment import Crowd
+from fixtures.scaling.recorder import Scaled, ScaleWatch, scaled_of
+from fixtures.scaling.result import BEGINS, ENDS, GROWN, SHRUNK, Visit
+from tests.unit.patched import RECORDED, patched, recorded_reference, with_patch
+
+HPA: dict[str, Any] = json.loads((RECORDED / "autoscaling" / "hpa.json").read_text())
+PODS: list[dict[str, Any]] = json.loads((RECORDED / "autoscaling" / "pods.json").read_text())["pods"]
+SCALED = scaled_of(recorded_reference())
+GRACE = "/spec/template/spec/terminationGracePeriodSeconds"
+WINDOW = "/spec/behavior/scaleDown/stabilizationWindowSeconds"
+LOOK_NEXT = "kubectl -n backstage describe hpa backstage"
+
+
+class Sent(Load):
+    """Load that nobody makes: it remembers how it was turned."""
+
+    def __init__(self) -> None:
+        self.folder = Path("results/load")
+        self.processes = 1
+        self.rates: list[float] = []
+
+    def turn(self, *, pressure: float) -> None:
+        """Remember it."""
+        self.rates.append(pressure)
+
+    def check(self) -> None:
+        """It lasts."""
+
+    def rows(self) -> tuple[Row, ...]:
+        """Users are served all the time, and those who are looked for are always there."""
+        return tuple(Row(time.time() + 1, USERS, 0.1, "good") for _ in range(30))
+
+    def ticks(self) -> tuple[Tick, ...]:
+        """All that was due was sent, within the second before now."""
+        now = time.time()
+        return (Tick(now - 0.001, {PRESSURE: 0}, {PRESSURE: 0}), Tick(now - 0.0005, {PRESSURE: 9}, {PRESSURE: 9}))
+
+
+class Deployment(ScaleWatch):
+    """Two pods that use what they are told, and become three when the load is at its rate if they can."""
+
+    def __init__(self, load: Sent, *ratios: float, grows: bool = True, shrinks: bool = True) -> None:
+        self._load, self._ratios = load, list(ratios)
+        self._grows, self._shrinks = grows, shrinks
+        self._began = time.time()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the last of the ratios was seen, and the load is not over."""
+        return not self._ratios and bool(self._load.rates) and self._load.rates[-1] > 0
+
+    def usage(self) -> Usage | None:
+        """0.1 without load, then the next of the ratios in a window that has just begun."""
+        if not self._load.rates:
+            return Usage(0, 0, 0.1)
+        now = time.time() + 1
+        return Usage(now, now, self._ratios.pop(0) if self._ratios else AIM)
+
+    @property
+    def autoscaler(self) -> Autoscaler:
+        """As the lab's, with three pods while they are needed."""
+        left = self._load.rates[-1:] == [0] and self._shrinks
+        size = 3 if self._grows and self._load.rates and not left and not self._ratios else 2
+        body = patched(patched(HPA, "/status/desiredReplicas", size), "/status/currentReplicas", size)
+        return autoscaler_of(Field(body))
+
+    @property
+    def pods(self) -> tuple[Pod, ...]:
+        """As many as the HPA says."""
+        return tuple(Pod(Field(PODS[number % 2])) for number in range(self.autoscaler.current))
+
+    def recording(self, began: float, before: int) -> Recording:
+        """A third pod that was there at once, if it is wanted."""
+        now = time.time() + 1
+        third = patched(PODS[0], "/metadata/uid", "third")
+        wanted = self.autoscaler.desired > before
+        endpoints = {"endpoints": [{"addresses": ["10.244.1.4"], "conditions": {"ready": True}}]}
+        return Recording(
+            began,
+            before,
+            ((now, self.autoscaler),),
+            (Change(now, "ADDED", Field(third)),) if wanted else (),
+            (Change(now, "ADDED", Field(endpoints)),),
+            (),
+            ((now, Usage(now, now, 1.4)),),
+        )
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "EVERY", 0.001)
+
+
+def come_and_go(deployment: Deployment, load: Sent, timeouts: Timeouts, scaled: Scaled = SCALED) -> Visit:
+    """What was seen of it; the request takes 33 ms, of 264 millicores that both pods may use."""
+    visitors = Crowd(deployment, load, scaled, timeouts, 2)
+    visitors.come(0.033)
+    visitors.go()
+    return visitors.visit()
+
+
+def test_crowd_comes_until_the_new_pods_serve_and_goes_until_they_are_gone() -> None:
+    """At the rate that the first look suggests, and then at none."""
+    load = Sent()
+
+    seen = come_and_go(Deployment(load), load, Timeouts())
+
+    assert load.rates == [pytest.approx(5.2), 0]
+    assert [what for _, what in seen.marks] == [BEGINS, GROWN, ENDS, SHRUNK]
+    assert (seen.late_out, seen.late_in) == ("", "")
+    assert seen.shrunk is not None
+
+
+def test_load_is_turned_until_the_pods_are_past_their_target() -> None:
+    """Up when they used too little, down when too much, in each whole window of metrics."""
+    load = Sent()
+
+    come_and_go(Deployment(load, 0.36, 3.0), load, Timeouts())
+
+    assert load.rates == [pytest.approx(5.2), pytest.approx(20.8), pytest.approx(20.8 * 1.3 / 2.9), 0]
+
+
+def test_load_that_does_not_reach_the_pods_leaves_no_verdict() -> None:
+    """Nobody can say whether the deployment would have grown."""
+    load = Sent()
+
+    with pytest.raises(NoVerdictError) as failed:
+        come_and_go(Deployment(load, *[0.3] * 9), load, Timeouts(load_calibrated=1e-9))
+    assert str(failed.value) == (
+        "expected: load to bring the pods to 1.2 of their CPU target within 1e-09 s\n"
+        "seen: 0.30 at 20.8 per s\n"
+        "look next: kubectl -n backstage top pods; results/load"
+    )
+
+
+def test_deployment_that_does_not_grow_is_told_with_the_chain() -> None:
+    """How far it came, what the HPA thinks, and that the load was there; it cannot shrink then."""
+    load = Sent()
+
+    seen = come_and_go(Deployment(load, grows=False), load, Timeouts(scale_out_desired=0.001))
+
+    expected, chain, look_next = seen.late_out.splitlines()
+    assert expected == "expected: HorizontalPodAutoscaler backstage/backstage to want more pods within 0.001 s"
+    assert chain.startswith("seen: utilisation above target after 1.0 s; not seen: desired replicas raised; not seen: ")
+    assert chain.endswith(
+        "not seen: pods receive traffic; 2 pods, 2 desired, of 2 to 5; cpu 9% of 60%; memory 33% of 75%; "
+        "9 of 9 requests that were due within 0 s sent"
+    )
+    assert look_next == f"look next: {LOOK_NEXT}"
+    assert load.rates[-1] == 0
+    assert [what for _, what in seen.marks] == [BEGINS, ENDS]
+    assert seen.shrunk is None
+
+
+def test_deployment_that_does_not_shrink_is_told() -> None:
+    """Within what the HPA may take and the pods' own grace period, which is nothing here."""
+    load = Sent()
+    scaled = scaled_of(with_patch(recorded_reference(), "Deployment", GRACE, 0))
+
+    seen = come_and_go(Deployment(load, shrinks=False), load, Timeouts(scale_in=0.001), scaled)
+
+    assert seen.late_in == (
+        "expected: HorizontalPodAutoscaler backstage/backstage to go back to 2 pods within 0.001 s\n"
+        "seen: 3 pods, 3 desired, of 2 to 5; cpu 9% of 60%; memory 33% of 75%\n"
+        f"look next: {LOOK_NEXT}"
+    )
+    assert seen.shrunk is None
+
+
+def test_where_the_way_back_takes_long_it_is_enough_that_the_hpa_waits() -> None:
+    """It says so by a condition, once its figures are low."""
+
+    class Waiting(Deployment):
+        @property
+        def autoscaler(self) -> Autoscaler:
+            size = 3 if self._load.rates else 2
+            body = patched(patched(HPA, "/status/desiredReplicas", size), "/status/currentReplicas", size)
+            return autoscaler_of(Field(patched(body, "/status/conditions/0/reason", "ScaleDownStabilized")))
+
+    load = Sent()
+    scaled = scaled_of(with_patch(recorded_reference(), "HorizontalPodAutoscaler", WINDOW, 300))
+
+    seen = come_and_go(Waiting(load), load, Timeouts(), scaled)
+
+    assert [what for _, what in seen.marks][-1] == "ScaleDownStabilized"
+    assert (seen.late_in, seen.shrunk) == ("", None)

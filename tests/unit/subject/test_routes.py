@@ -1,0 +1,153 @@
+"""HTTPRoutes: when one counts as taken by the Gateway, and whose gets the requests for a hostname."""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.objects.manifest import Field
+from fixtures.subject.hostname_match import claim, covers, specificity
+from fixtures.subject.routes import Route, Routes, rivals, route_of, routes_of
+from tests.unit.patched import ABSENT, patched, recorded_reference
+from tests.unit.recorded_gateway import HOSTNAME, ROUTE, Live, condition, gateway
+
+PARENT = "/status/parents/0"
+
+
+def route(pointer: str = "", value: object = None) -> Route:
+    """The lab's, with one field changed."""
+    return route_of(Field(patched(ROUTE, pointer, value) if pointer else ROUTE), gateway())
+
+
+def other(name: str, section: str | None = "https", hostnames: list[str] | None = None, **status: object) -> Route:
+    """Somebody else's route at the lab's Gateway."""
+    parent = {"namespace": "mcp", "name": "external-gw-01", **({"sectionName": section} if section else {})}
+    body = {
+        "metadata": {"namespace": "team", "name": name, "generation": 1},
+        "spec": {"parentRefs": [parent], "hostnames": hostnames or []},
+        "status": {"parents": [{"parentRef": parent, **status}]} if status else {},
+    }
+    return route_of(Field(body), gateway())
+
+
+def test_route_of_the_lab_is_accepted() -> None:
+    """With GKE's own condition besides the Gateway API's."""
+    assert route().accepted
+
+
+@pytest.mark.parametrize(
+    ("pointer", "value", "shown"),
+    [
+        pytest.param(
+            f"{PARENT}/conditions",
+            [condition("Accepted", "True", "Accepted"), condition("ResolvedRefs", "False", "BackendNotFound")],
+            "at listener https: Accepted=True (Accepted: why), ResolvedRefs=False (BackendNotFound: why)",
+            id="backend",
+        ),
+        pytest.param(
+            f"{PARENT}/conditions",
+            [
+                condition("Accepted", "True", "Accepted"),
+                condition("ResolvedRefs", "True", "ResolvedRefs"),
+                condition("Reconciled", "False", "ReconciliationFailed"),
+            ],
+            "at listener https: Accepted=True (Accepted: why), ResolvedRefs=True (ResolvedRefs: why), "
+            "Reconciled=False (ReconciliationFailed: why)",
+            id="sync",
+        ),
+        pytest.param("/status", {}, "at listener https: no conditions", id="no status yet"),
+        pytest.param(
+            f"{PARENT}/parentRef/sectionName", "http", "at listener https: no conditions", id="of another listener"
+        ),
+        pytest.param("/spec/parentRefs/0/name", "other", "it names another parent", id="another Gateway"),
+    ],
+)
+def test_route_is_not_accepted_while_anything_is_lacking(pointer: str, value: object, shown: str) -> None:
+    """What is lacking is shown."""
+    changed = route(pointer, value)
+
+    assert not changed.accepted
+    assert not changed.hopeless
+    assert str(Routes((changed,))) == f"backstage/backstage: {shown}"
+
+
+def test_route_of_an_earlier_generation_is_not_accepted() -> None:
+    """Its status still reads True while the Gateway's sync is stuck."""
+    assert not route("/metadata/generation", 7).accepted
+
+
+def test_route_that_nobody_will_ever_take_is_not_waited_for() -> None:
+    """Of its spec as it is now; a verdict on an earlier one says nothing."""
+    refused = [condition("Accepted", "False", "UnsupportedValue")]
+
+    assert route(f"{PARENT}/conditions", refused).hopeless
+    assert not route(f"{PARENT}/conditions", [condition("Accepted", "False", "UnsupportedValue", 0)]).hopeless
+
+
+def test_routes_are_those_of_the_reference_as_they_are_live() -> None:
+    """One that is not there is named all the same."""
+    assert routes_of(recorded_reference(), Live(ROUTE), gateway()).accepted
+    assert str(routes_of(recorded_reference(), Live(), gateway())) == "backstage/backstage: it names another parent"
+    assert not Routes(()).accepted
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hostname", "covered"),
+    [
+        ("", HOSTNAME, True),
+        (HOSTNAME, HOSTNAME, True),
+        ("Backstage.lab.test", HOSTNAME, True),
+        ("*.lab.test", HOSTNAME, True),
+        ("*.test", HOSTNAME, True),
+        ("*.lab.test", "lab.test", False),
+        ("lab.test", HOSTNAME, False),
+    ],
+)
+def test_pattern_covers_what_ends_like_it(pattern: str, hostname: str, *, covered: bool) -> None:
+    """As the Gateway API has it: a wildcard stands for one label or more."""
+    assert covers(pattern, hostname) is covered
+
+
+def test_more_exact_pattern_is_preferred() -> None:
+    """Exact before wildcard, long before short, anything before nothing."""
+    patterns = [HOSTNAME, "*.lab.test", "*.test", "", "other.test"]
+    ranks = [specificity(each, HOSTNAME) for each in patterns]
+
+    assert ranks == sorted(ranks, reverse=True)
+    assert len(set(ranks)) == len(ranks)
+    assert ranks[-2:] == [1, 0]
+
+
+def test_route_at_a_narrow_listener_claims_what_the_listener_is_for() -> None:
+    """Without hostnames of its own it has the listener's."""
+    assert claim(HOSTNAME, [], HOSTNAME) == claim("", [HOSTNAME], HOSTNAME)
+    assert claim("other.test", [], HOSTNAME) == claim("", ["other.test"], HOSTNAME) == 0
+
+
+@pytest.mark.parametrize(
+    ("rival", "found"),
+    [
+        pytest.param(other("same", hostnames=[HOSTNAME]), True, id="same hostname"),
+        pytest.param(other("everywhere", None, [HOSTNAME]), True, id="at all listeners"),
+        pytest.param(other("wildcard", hostnames=["*.lab.test"]), False, id="less exact"),
+        pytest.param(other("any"), False, id="any hostname"),
+        pytest.param(other("redirect", "http", [HOSTNAME]), False, id="at the plain listener"),
+        pytest.param(other("another", hostnames=["other.lab.test"]), False, id="another hostname"),
+        pytest.param(
+            other(
+                "refused", hostnames=[HOSTNAME], conditions=[condition("Accepted", "False", "NotAllowedByListeners")]
+            ),
+            False,
+            id="refused",
+        ),
+    ],
+)
+def test_rival_means_the_hostname_at_least_as_exactly(rival: Route, *, found: bool) -> None:
+    """Whatever gets none of the portal's requests is none."""
+    assert bool(rivals([route(), rival], ["backstage/backstage"], gateway(), HOSTNAME)) is found
+
+
+def test_less_exact_route_is_a_rival_if_the_own_is_no_more_exact() -> None:
+    """A deployment without hostnames shares them with everybody."""
+    own = route("/spec/hostnames", ABSENT)
+
+    assert rivals([own, other("any")], ["backstage/backstage"], gateway(), HOSTNAME) == (other("any"),)
