@@ -17,7 +17,6 @@ from fixtures.outcomes import NotObservableError, said
 from fixtures.platform import load_balancer
 from fixtures.platform.health_check_policy import read_policy
 from fixtures.platform.load_balancer import Backends
-from fixtures.plugins.run import Applied
 from fixtures.portal.answers import GATEWAY_ERRORS, ask
 from fixtures.portal.client import Entrance
 from fixtures.reference.reference import Reference
@@ -26,12 +25,6 @@ from fixtures.report.check import Check
 from fixtures.subject.gateway import VERSION, Gateway, programmed, read_gateway
 from fixtures.subject.routes import rivals, route_of, routes_of
 from fixtures.waiting import wait_for
-
-
-@pytest.fixture
-def deadlines(applied: Applied, timeouts: Timeouts) -> Timeouts:
-    """How long anything may take after this run's applying."""
-    return timeouts if applied.changed else timeouts.where_nothing_changed()
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from fixtures.api.live import Objects
 from fixtures.environment.model import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.outcomes import said
-from fixtures.plugins.run import Applied
 from fixtures.portal import certificate, dns, tls_versions
 from fixtures.portal.answers import Answer, ask, fault, own_page, page_meant, redirects
 from fixtures.portal.certificate import Presented
@@ -26,12 +25,6 @@ pytestmark = pytest.mark.usefixtures("deployed")
 NOBODY = "nobody.invalid"
 """A host name that no portal has (RFC 2606)."""
 PATH = "/catalog?filters%5Bkind%5D=api"
-
-
-@pytest.fixture
-def deadlines(applied: Applied, timeouts: Timeouts) -> Timeouts:
-    """How long anything may take after this run's applying."""
-    return timeouts if applied.changed else timeouts.where_nothing_changed()
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from fixtures.environment.file import ROOT
-from fixtures.plugins import html_report, judging
+from fixtures.plugins import html_report
+from fixtures.plugins.state import RunState
 from fixtures.report import page as report_page
 from fixtures.report.page import Headline, Picture, headline, rows, seen
 from fixtures.report.verdict import CheckResult, Outcome, Run, Verdict
@@ -240,7 +241,7 @@ def test_skipped():
 @pytest.fixture
 def results(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What a run leaves in which every kind of text had something secret in it."""
-    monkeypatch.setattr(judging, "open_run", lambda _: None)
+    monkeypatch.setattr(RunState, "open", lambda _: None)
     folder = pytester.mkdir("tests") / "acceptance"
     folder.mkdir()
     (folder / "test_portal.py").write_text(PROMISES)

@@ -18,8 +18,8 @@ CONFTEST = """
 pytest_plugins = ["fixtures.plugins." + name for name in ("options", "run", "judging", "in_service")]
 
 def pytest_configure():
-    import fixtures.plugins.judging
-    fixtures.plugins.judging.open_run = lambda config: None
+    from fixtures.plugins.state import RunState
+    RunState.open = lambda self: None
 """
 PROMISES = '''
 import os

@@ -12,7 +12,7 @@ import pytest
 
 from fixtures.environment.file import ROOT
 from fixtures.outcomes import NoVerdictError
-from fixtures.plugins import judging
+from fixtures.plugins.state import RunState
 
 pytest_plugins = ["pytester"]
 
@@ -91,7 +91,7 @@ Run = Callable[..., Ended]
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs pytest in a project whose only promise is https; opening the run needs no target."""
-    monkeypatch.setattr(judging, "open_run", lambda _: None)
+    monkeypatch.setattr(RunState, "open", lambda _: None)
     folder = pytester.mkdir("tests") / "acceptance"
     folder.mkdir()
     (folder / "test_https.py").write_text(PROMISES)
@@ -210,10 +210,10 @@ def test_exit_code_says_whether_to_promote(run: Run, chosen: str, required: str,
 def test_run_that_cannot_be_opened_has_no_verdict(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test runs; the reason is told once."""
 
-    def closed(_: pytest.Config) -> None:
+    def closed(_: RunState) -> None:
         raise NoVerdictError("expected: a cluster")
 
-    monkeypatch.setattr(judging, "open_run", closed)
+    monkeypatch.setattr(RunState, "open", closed)
 
     ended = run()
 

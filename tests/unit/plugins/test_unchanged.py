@@ -22,7 +22,7 @@ from pathlib import Path
 import fixtures.plugins.judging
 import fixtures.plugins.unchanged
 from fixtures.outcomes import NoVerdictError, said
-from fixtures.plugins.run import OPEN
+from fixtures.plugins.state import RunState
 from fixtures.lease.changed_meanwhile import ChangedMeanwhileError
 
 pytest_plugins = ["fixtures.plugins." + name for name in ("options", "run", "judging", "unchanged")]
@@ -38,16 +38,16 @@ class Witness:
             raise ChangedMeanwhileError(said("nobody", "kubectl-set", "who"))
 
 
-def open_run(config):
-    config.stash[OPEN] = types.SimpleNamespace(
-        witness=Witness(), client=None, reference=None, environment=None, started=None, tested={{}}
+def opened(state):
+    state.run = types.SimpleNamespace(
+        witness=Witness(), client=None, reference=None, environment=None, started=None, tested={{}}, secrets=()
     )
 
 
 def pytest_configure():
-    fixtures.plugins.judging.open_run = open_run
+    RunState.open = opened
     fixtures.plugins.unchanged.LOOK_EVERY = {look_every}
-    fixtures.plugins.judging.collect.collect = lambda *_: None
+    fixtures.plugins.judging.collect = lambda *_: None
     fixtures.plugins.judging.Objects = lambda _: None
 """
 CHANGED = "expected: nobody | seen: kubectl-set | look next: who"
