@@ -14,7 +14,8 @@ from functools import partial
 
 from lab import google_parts, layout
 from lab.build.images import image_store
-from lab.cluster import controlplane, nodes
+from lab.cluster import nodes
+from lab.cluster.kubectl import kubectl
 from lab.machine import cgroups, network
 
 DROP_DATABASE = f"""
@@ -118,7 +119,7 @@ def _restart(daemon: str, _target: str) -> None:
 
 
 def _scale_metrics_server(replicas: int, _target: str) -> None:
-    controlplane.kubectl("-n", "kube-system", "scale", "deployment/metrics-server", f"--replicas={replicas}")
+    kubectl("-n", "kube-system", "scale", "deployment/metrics-server", f"--replicas={replicas}")
 
 
 def _kill_container(container: str) -> None:

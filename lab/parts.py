@@ -12,7 +12,7 @@ from functools import partial
 
 from lab import google_parts, layout
 from lab.build.images import image_store
-from lab.cluster import addons, controlplane, nodes
+from lab.cluster import addons, controlplane, kubectl, nodes
 from lab.machine import cgroups, network
 from lab.machine.processes import Daemon
 
@@ -50,9 +50,9 @@ def _addon(addon: addons.Addon, *needs: str) -> Part:
 
 def _apply(addon: addons.Addon) -> None:
     ca_bundle = base64.b64encode(google_parts.ca_bundle().encode()).decode()
-    controlplane.apply(addons.documents(addon, CA_BUNDLE=ca_bundle))
+    kubectl.apply(addons.documents(addon, CA_BUNDLE=ca_bundle))
     if addon.name == "gateway":
-        controlplane.apply(google_parts.gateway_secret())
+        kubectl.apply(google_parts.gateway_secret())
 
 
 def parts() -> Iterator[Part]:

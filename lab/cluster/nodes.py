@@ -213,6 +213,6 @@ def healthy(name: str) -> bool:
         answer = requests.get(f"http://{layout.node_address(name)}:{KUBELET_HEALTH_PORT}/healthz", timeout=2)
     except requests.RequestException:
         return False
-    found = controlplane.read(f"/api/v1/nodes/{name}")
+    found = controlplane.read(f"api/v1/nodes/{name}")
     conditions = found.get("status", {}).get("conditions", [])
     return answer.ok and any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)

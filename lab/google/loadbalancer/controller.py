@@ -19,9 +19,9 @@ from lab.google.loadbalancer.reporter import Reporter, timestamp
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lab.google.loadbalancer.api import Api
     from lab.google.loadbalancer.dataplane.programme import Programme
     from lab.google.loadbalancer.mirror import Mirror
+    from lab.kubernetes_api import Api
 
 log = logging.getLogger(__name__)
 
