@@ -1,7 +1,7 @@
 """The one client of the Kubernetes API: the API server's own JSON, over requests.
 
-No generated models: the official client takes seconds to load, in which a pod that starts would wait for the metadata
-server, and the load balancer's mirror of ten kinds must cost nothing while nothing changes.
+No generated models: the official client takes half a second of CPU to load, in every stand-in that uses it, and the
+load balancer's mirror of ten kinds must cost nothing while nothing changes.
 """
 
 from __future__ import annotations
