@@ -23,7 +23,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from lab import layout
-from lab.google import service
+from lab.google import faults, rest
 from lab.google.iam import CLOUD_PLATFORM, Iam
 from lab.kubernetes_api import Api
 
@@ -195,7 +195,7 @@ class Metadata:
 
     def _require_binding(self, workload: Workload) -> None:
         bound = workload.account is None or self._iam.may_impersonate(workload.name, workload.account)
-        if not bound or service.fault("metadata") == "refusing":
+        if not bound or faults.argument("metadata") == "refusing":
             text = "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist).\n"
             raise web.HTTPForbidden(text=text)
 
@@ -229,4 +229,4 @@ async def add_flavor(_: web.Request, response: web.StreamResponse) -> None:
 
 if __name__ == "__main__":
     cluster = Cluster(Api.from_environment(seconds=ANSWER_SECONDS))
-    service.serve(Metadata(Iam(), cluster.workload).application(), layout.METADATA_PORT)
+    rest.serve(Metadata(Iam(), cluster.workload).application(), layout.METADATA_PORT)

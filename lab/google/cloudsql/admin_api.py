@@ -19,7 +19,7 @@ from aiohttp import web
 from cryptography import x509
 
 from lab import layout
-from lab.google import service
+from lab.google import rest
 from lab.google.authority import public_key
 from lab.google.cloudsql import resources
 from lab.google.cloudsql.checks import checked, injected
@@ -104,12 +104,12 @@ class AdminApi:
         try:
             key = public_key(str(body.get("public_key")))
         except ValueError as error:
-            raise service.api_error(400, f"Invalid public key: {error}", "invalid") from error
+            raise rest.api_error(400, f"Invalid public key: {error}", "invalid") from error
         names = []
         if token := body.get("access_token"):
             login = self.iam.resolve(str(token))
             if login is None or not login.scopes & {SQL_LOGIN, CLOUD_PLATFORM}:
-                raise service.api_error(400, "Invalid access token for IAM database authentication.", "invalid")
+                raise rest.api_error(400, "Invalid access token for IAM database authentication.", "invalid")
             names = [x509.RFC822Name(login.email)]
         life = dt.timedelta(seconds=self.instance.durations().certificate)
         certificate = self.port.client_ca.issue(CONNECTOR, key, life, *names)
@@ -155,7 +155,7 @@ def found(resources: Iterable[Json], name: str) -> Json:
     for resource in resources:
         if resource["name"] == name:
             return resource
-    raise service.api_error(404, "Not Found")
+    raise rest.api_error(404, "Not Found")
 
 
 async def json_body(request: web.Request) -> Json:
@@ -165,9 +165,9 @@ async def json_body(request: web.Request) -> Json:
     except json.JSONDecodeError:
         body = None
     if not isinstance(body, dict):
-        raise service.api_error(400, "Invalid JSON payload received.")
+        raise rest.api_error(400, "Invalid JSON payload received.")
     return body
 
 
 if __name__ == "__main__":
-    service.serve(AdminApi().application(), layout.SQLADMIN_PORT)
+    rest.serve(AdminApi().application(), layout.SQLADMIN_PORT)

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from lab import layout
-from lab.google import service
+from lab.google import faults, rest
 from lab.google.cloudsql.instance import OperationInProgressError
 from lab.google.cloudsql.postgres import NotRunningError
 from lab.google.cloudsql.resources import Json
@@ -32,13 +32,13 @@ OUTAGES = {
 @web.middleware
 async def injected(request: web.Request, handler: Handler) -> web.StreamResponse:
     """The fault instead of an answer; 403 comes where the permission is checked."""
-    fault = service.fault("admin-api")
+    fault = faults.argument("admin-api")
     if fault in OUTAGES:
-        raise service.api_error(int(fault), OUTAGES[fault])
+        raise rest.api_error(int(fault), OUTAGES[fault])
     if fault == "down":
         if request.transport is not None:
             request.transport.abort()
-        raise service.api_error(503, "The connection is gone.")
+        raise rest.api_error(503, "The connection is gone.")
     return await handler(request)
 
 
@@ -46,18 +46,18 @@ def checked(iam: Iam, permission: str, answer: Answer) -> Handler:
     """The call as a handler: refused in Google's order and words, or answered."""
 
     async def handler(request: web.Request) -> web.Response:
-        caller = service.authenticate(request, iam, {CLOUD_PLATFORM, SQL_ADMIN})
+        caller = rest.authenticate(request, iam, {CLOUD_PLATFORM, SQL_ADMIN})
         log.info("%s %s by %s from %s", request.method, request.path, caller.email, request.remote)
         _authorize(request, iam, caller, permission)
         try:
             return web.json_response(await answer(request, caller))
         except OperationInProgressError as error:
             message = "Operation failed because another operation was already in progress."
-            raise service.api_error(409, message, "operationInProgress") from error
+            raise rest.api_error(409, message, "operationInProgress") from error
         except NotRunningError as error:
             log.info("%s", error)
             message = "Invalid request: Invalid request since instance is not running."
-            raise service.api_error(400, message, "invalid") from error
+            raise rest.api_error(400, message, "invalid") from error
 
     return handler
 
@@ -65,11 +65,11 @@ def checked(iam: Iam, permission: str, answer: Answer) -> Handler:
 def _authorize(request: web.Request, iam: Iam, caller: Principal, permission: str) -> None:
     """Answer 403 without the permission, whatever the instance's name; 404 to another name."""
     name = request.match_info.get("instance", layout.INSTANCE)
-    if service.fault("admin-api") == "403" or not iam.allowed(caller.email, permission):
+    if faults.argument("admin-api") == "403" or not iam.allowed(caller.email, permission):
         message = (
             "boss::NOT_AUTHORIZED: Not authorized to access resource. "
             f"Possibly missing permission {permission} on resource instances/{name}."
         )
-        raise service.api_error(403, message, "notAuthorized")
+        raise rest.api_error(403, message, "notAuthorized")
     if (request.match_info["project"], name) != (layout.PROJECT, layout.INSTANCE):
-        raise service.api_error(404, "The Cloud SQL instance does not exist.", "instanceDoesNotExist")
+        raise rest.api_error(404, "The Cloud SQL instance does not exist.", "instanceDoesNotExist")

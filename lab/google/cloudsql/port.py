@@ -19,9 +19,9 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from lab import layout
+from lab.google import faults
 from lab.google.authority import Authority, key_pem, new_key, pem, write_private
 from lab.google.cloudsql.startup import ProtocolError, Startup, fatal, read_startup
-from lab.google.service import fault
 
 log = logging.getLogger("cloudsql")
 
@@ -86,7 +86,7 @@ class Port:
 
     async def _reconcile(self) -> None:
         async with self._change:
-            faulty = fault("database-port") == "refused"
+            faulty = faults.argument("database-port") == "refused"
             wanted = None if faulty else self._address
             if wanted != self._listening:
                 await self._listen_only_on(wanted)

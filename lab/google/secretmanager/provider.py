@@ -18,7 +18,7 @@ import requests
 import yaml
 
 from lab import layout
-from lab.google import service
+from lab.google import faults
 from lab.google.iam import CLOUD_PLATFORM, Iam
 from lab.kubernetes_api import Api
 
@@ -111,7 +111,7 @@ class Provider:
 
     def mount(self, attributes: str, permission: str) -> list[Mounted]:
         """All files, or none: RpcError names every secret that could not be read."""
-        if service.fault("secret-provider") is not None:
+        if faults.argument("secret-provider") is not None:
             raise RpcError(grpc.StatusCode.UNAVAILABLE, PROVIDER_DOWN)
         parameters: dict[str, str] = json.loads(attributes)
         wanted = parse_secrets(parameters, int(permission))

@@ -14,7 +14,7 @@ import yaml
 from aiohttp import web
 
 from lab import layout
-from lab.google import metadata, rules
+from lab.google import metadata, rule_evaluator
 from lab.google.secretmanager.provider import AUDIENCE, KubernetesCluster
 from lab.kubernetes_api import MERGE, Api, Object
 
@@ -160,8 +160,8 @@ def test_rules_are_none_before_the_operator_has_written_any(client: Client) -> N
     """Any other refusal is passed on."""
     api, _ = client(404, {"data": {"a.yaml": "groups: []"}}, {}, 403)
 
-    assert rules.generated(api) == {}
-    assert rules.generated(api) == {"a.yaml": "groups: []"}
-    assert rules.generated(api) == {}
+    assert rule_evaluator.generated(api) == {}
+    assert rule_evaluator.generated(api) == {"a.yaml": "groups: []"}
+    assert rule_evaluator.generated(api) == {}
     with pytest.raises(requests.HTTPError):
-        rules.generated(api)
+        rule_evaluator.generated(api)

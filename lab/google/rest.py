@@ -1,4 +1,4 @@
-"""What the stand-ins with an HTTP face share: Google's error bodies, bearer tokens, faults, start."""
+"""What the stand-ins of REST APIs share: Google's error bodies, bearer tokens, start."""
 
 from __future__ import annotations
 
@@ -23,14 +23,6 @@ ERRORS = {
     429: ("RESOURCE_EXHAUSTED", "rateLimitExceeded"),
     503: ("UNAVAILABLE", "backendError"),
 }
-
-
-def fault(name: str) -> str | None:
-    """The argument of the active fault of that name ("" if it has none), or None. See `lab.faults`."""
-    try:
-        return (layout.FAULTS_DIR / name).read_text().strip()
-    except FileNotFoundError:
-        return None
 
 
 def api_error(code: int, message: str, reason: str | None = None) -> web.HTTPException:
