@@ -61,10 +61,6 @@ class Fault:
     """What its target is, where the lab cannot list them."""
 
 
-def _cut_off(node: str) -> None:
-    network.cut_off(node)
-
-
 def _restart_node(node: str) -> None:
     nodes.start(node, image_store().path)
 
@@ -153,7 +149,7 @@ def _kill_container(container: str) -> None:
 
 
 FAULTS = {
-    "node-network": Fault("a node loses its network", layout.NODES, _cut_off, network.reconnect),
+    "node-network": Fault("a node loses its network", layout.NODES, network.cut_off, network.reconnect),
     "node-machine": Fault("a node loses power", layout.NODES, nodes.crash, _restart_node),
     "container-killed": Fault(
         "all processes of a container are killed", inject=_kill_container, passes=True,

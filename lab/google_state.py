@@ -30,7 +30,7 @@ PROTOS = layout.GOOGLE_DIR / "protos"
 
 
 def create() -> None:
-    """What Google would keep: identities, secrets, certificates; and what users of the lab get of them."""
+    """Make all of it; what the lab's users get of it goes to `layout.USER`."""
     for directory in (BALANCER, PROTOS, layout.RULES, layout.USER / "tokens"):
         directory.mkdir(parents=True, exist_ok=True)
     iam = Iam()

@@ -23,7 +23,7 @@ def _nothing() -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that the lab consists of."""
+    """One thing that `up` starts and `status` lists."""
 
     name: str
     start: Callable[[], None]

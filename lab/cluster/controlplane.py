@@ -166,7 +166,7 @@ def controller_manager() -> Daemon:
 
 
 def scheduler() -> Daemon:
-    """The scheduler."""
+    """The scheduler, with its defaults. There is one of it, so it elects no leader."""
     conf = layout.KUBECONFIGS / "scheduler.conf"
     command: Command = [
         materials.program("kube-scheduler"), f"--kubeconfig={conf}", f"--authentication-kubeconfig={conf}",

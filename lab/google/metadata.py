@@ -53,7 +53,7 @@ ENTRIES = ("aliases", "email", "identity", "scopes", "token")
 
 @dataclass(frozen=True)
 class Workload:
-    """Who calls."""
+    """Who asks: a pod, by its Kubernetes service account."""
 
     name: str
     """Namespace and service account, `namespace/name`."""
@@ -101,7 +101,7 @@ class Metadata:
         self._iam, self._lookup, self._lookup_seconds = iam, lookup, lookup_seconds
 
     def application(self) -> web.Application:
-        """The server."""
+        """The server as an application: constants for everybody, the rest by who asks."""
         app = web.Application(middlewares=[require_flavor])
         app.on_response_prepare.append(add_flavor)
         for path, text in CONSTANTS.items():

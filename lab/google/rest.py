@@ -44,6 +44,6 @@ def authenticate(request: web.Request, iam: Iam, scopes: set[str]) -> Principal:
 
 
 def serve(app: web.Application, port: int) -> None:
-    """Run the application on Google's address until SIGTERM, one log line per decision of its own."""
+    """Run the application on Google's address until SIGTERM; it logs its own decisions, not every request."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     web.run_app(app, host=layout.GOOGLE_ADDRESS, port=port, access_log=None, print=None, shutdown_timeout=1.0)

@@ -1,4 +1,4 @@
-"""Stand-in for Cloud SQL: the Admin API of one instance, as REST under v1 and v1beta4, beside its port 3307.
+"""Cloud SQL's Admin API for one instance, as REST under v1 and v1beta4; while it runs, port 3307 is served too.
 
 What a restart must not forget lies in `cloudsql/` of Google's directory.
 
@@ -50,7 +50,7 @@ class AdminApi:
         )
 
     def application(self) -> web.Application:
-        """The API; while it runs, port 3307 is served too."""
+        """All calls under both versions, and port 3307 for as long."""
         app = web.Application(middlewares=[injected])
         app.cleanup_ctx.append(self._serving_port)
         instance = "/instances/{instance}"
@@ -87,11 +87,11 @@ class AdminApi:
         return resources.ssl_cert(authority.name, authority.certificate)
 
     async def list_instances(self, _: web.Request, __: Principal) -> Json:
-        """The one instance."""
+        """A list of the one instance."""
         return {"kind": "sql#instancesList", "items": [self._resource()]}
 
     async def get_instance(self, _: web.Request, __: Principal) -> Json:
-        """The instance."""
+        """The instance as it is now."""
         return self._resource()
 
     async def get_connect_settings(self, _: web.Request, __: Principal) -> Json:
@@ -124,7 +124,7 @@ class AdminApi:
         return {"kind": "sql#databasesList", "items": await self._databases()}
 
     async def get_database(self, request: web.Request, _: Principal) -> Json:
-        """One database."""
+        """One database, by name."""
         return found(await self._databases(), request.match_info["database"])
 
     async def _databases(self) -> list[Json]:

@@ -33,7 +33,7 @@ class User:
 
 @dataclass(frozen=True)
 class Database:
-    """A database, templates excepted."""
+    """A database and how it stores text."""
 
     name: str
     charset: str
@@ -57,7 +57,7 @@ class Postgres:
         return [User(str(name), bool(iam)) for name, iam in rows]
 
     async def databases(self) -> list[Database]:
-        """All databases, by name; NotRunningError if there is no answer."""
+        """All databases but the templates, by name; NotRunningError if there is no answer."""
         rows = await self._select(
             "SELECT datname, pg_encoding_to_char(encoding), datcollate FROM pg_database"
             " WHERE NOT datistemplate ORDER BY datname"

@@ -41,7 +41,7 @@ SETTINGS: Json = {
     "storageAutoResize": True,
     "deletionProtectionEnabled": True,
 }
-"""Of a new instance."""
+"""Of an instance that nobody has patched yet."""
 HERE = {"project": layout.PROJECT, "instance": layout.INSTANCE}
 ENGINE = {"region": layout.REGION, "databaseVersion": "POSTGRES_15", "backendType": "SECOND_GEN"}
 CONNECTOR = "connector"
@@ -108,7 +108,7 @@ def user(role: User) -> Json:
 
 
 def database(one: Database) -> Json:
-    """A database."""
+    """A database of the instance."""
     return {"kind": "sql#database", **HERE, **vars(one)}
 
 

@@ -34,7 +34,7 @@ def namespace(obj: Object) -> str:
 
 
 def name(obj: Object) -> str:
-    """Name."""
+    """Name, unique among its kind in the namespace."""
     return str(obj["metadata"]["name"])
 
 

@@ -179,7 +179,7 @@ async def list_secrets(request: web.Request) -> web.Response:
 
 
 async def get_secret(request: web.Request) -> web.Response:
-    """One secret."""
+    """One secret, without its versions."""
     authorize(request, "secretmanager.secrets.get")
     secret = find_secret(request, request.app[STORE].read())
     return web.json_response(secret_resource(request.match_info["secret"], secret))

@@ -39,10 +39,10 @@ class Message(Protocol):
 
     @classmethod
     def FromString(cls, serialized: bytes) -> Self:  # noqa: N802 -- protobuf's name
-        """Read it."""
+        """The message of these bytes."""
 
     def SerializeToString(self) -> bytes:  # noqa: N802 -- protobuf's name
-        """Write it."""
+        """Its bytes."""
 
 
 class MountRequest(Protocol):
