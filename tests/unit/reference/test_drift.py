@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from fixtures.objects.manifest import Body, Manifest, quantity
+from fixtures.objects.manifest import Body, Manifest
+from fixtures.objects.quantity import quantity
 from fixtures.reference import drift
 from fixtures.reference.reference import Reference
 from tests.unit.patched import ABSENT, patched, recorded_live, recorded_reference, with_object, with_patch
