@@ -47,7 +47,7 @@ def asked(handler: Handler) -> httpx.Response:
         (answered(200, json=[]), "200 with an empty list"),
         (answered(200, text=""), "200 with an empty body"),
         (answered(200, text="<!DOCTYPE html>\n<html>"), '200 with "<!DOCTYPE html> <html>"'),
-        (answered(200, json={"items": []}), "200 with an empty list"),
+        pytest.param(answered(200, json={"items": []}), "200 with an empty list", id="no items"),
         (answered(500, json=STOPPED), "500 Error: connect ECONNREFUSED 127.0.0.1:5432"),
         (answered(503, text=BACKEND_DOWN), '503 with "no healthy upstream"'),
         (answered(502, json={"code": 502}), '502 with "{"code":502}"'),
