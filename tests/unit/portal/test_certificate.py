@@ -137,7 +137,7 @@ def test_certificate_for_another_name_is_trusted_and_not_for_this_one(authority:
 )
 def test_certificate_is_for_a_name_or_for_all_beside_it(name: str, *, good: bool) -> None:
     """A wildcard stands for one label and no more."""
-    assert Certificate((name,), "CN=lab", NOW, NOW).is_for(HOSTNAME) is good
+    assert Certificate((name,), "CN=lab", NOW).is_for(HOSTNAME) is good
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_certificate_is_for_a_name_or_for_all_beside_it(name: str, *, good: bool
 )
 def test_expiry_is_said_in_days_and_as_a_date(end: datetime, text: str) -> None:
     """How urgent it is, and when it was or will be."""
-    assert tls.expiry(Certificate((), "CN=lab", NOW, end), NOW) == text
+    assert tls.expiry(Certificate((), "CN=lab", end), NOW) == text
 
 
 def test_server_that_hangs_up_is_an_error_of_the_connection() -> None:

@@ -16,13 +16,14 @@ from fixtures.load.plan import PRESSURE, USERS, Row, Tick
 from fixtures.objects.manifest import Field
 from fixtures.platform.autoscaler import autoscaler_of
 from fixtures.scaling.calibration import Usage
-from fixtures.scaling.chain import CREATED, LINKS, READY, SCHEDULED, SERVING, Recording, chain, pods_over_time
+from fixtures.scaling.chain import ABOVE, CREATED, RAISED, READY, SCHEDULED, SERVING, Recording, chain, pods_over_time
 from fixtures.scaling.result import BEGINS, ENDS, SHRUNK, Visit
 from fixtures.scaling.timeline import by_second, timeline
 from tests.unit.patched import RECORDED
 
 SEEN: dict[str, Any] = json.loads((RECORDED / "autoscaling" / "scale-out.json").read_text())
 BEGAN: float = SEEN["began"]
+LINKS = (ABOVE, RAISED, CREATED, SCHEDULED, READY, SERVING)
 
 
 def changes(what: str) -> tuple[Change, ...]:

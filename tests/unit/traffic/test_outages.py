@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import pytest
 
-from fixtures.traffic.outages import Outage, Row, by_class, failures, longest, outages, percentile, summary, upper_bound
+from fixtures.traffic.outages import Outage, Row, failures, longest, outages, percentile, summary, upper_bound
 
 BEGIN = 1_800_000_000.0
 """2027-01-15 08:00:00 UTC."""
@@ -84,13 +84,6 @@ def test_outage_whose_ends_were_sent_late_says_so() -> None:
     assert (
         str(longest(outages(rows))) == "1.00 s (new: 5xx 2, its ends sent up to 0.20 s late) from 08:00:00.500000 UTC"
     )
-
-
-def test_outage_of_a_class_begins_with_that_class_and_is_prolonged_by_any() -> None:
-    """Each class has its own longest outage."""
-    found = by_class(sent(".rr55..5."))
-
-    assert {outcome: outage.seconds for outcome, outage in found.items()} == {"reset": 2.0, "5xx": 1.0}
 
 
 def test_longest_of_equally_long_outages_is_the_one_without_an_end() -> None:
