@@ -10,12 +10,12 @@ from typing import cast
 import pytest
 import yaml
 
+from fixtures.environment.file import ROOT
 from fixtures.lint import findings
 from fixtures.lint.rule import Surroundings
 from fixtures.reference.reference import Reference
 from tests.unit.patched import ABSENT, OVERLAYS, recorded_reference, rendered, with_object, with_patch
 
-ROOT = Path(__file__).parents[3]
 POD = "/spec/template/spec"
 PORTAL = f"{POD}/containers/0"
 SIDECAR = f"{POD}/initContainers/0"
