@@ -16,6 +16,7 @@ from fixtures.load.plan import CATALOG, PRESSURE, USERS, Plan, Row, Schedule, Sh
 from fixtures.outcomes import NoVerdictError
 from fixtures.scaling import experiment
 from fixtures.traffic.plan import Page
+from fixtures.traffic.process import stop
 from fixtures.waiting import DeadlinePassedError, no_verdict_if_late, wait_for
 
 PLAN = Plan("http://portal.test", None, None, {"Authorization": "Bearer secret"}, Page("/static/big.js", ""))
@@ -169,10 +170,10 @@ def kinds(seen: tuple[Row, ...]) -> set[tuple[str, str]]:
 
 def test_process_that_does_not_start_leaves_no_verdict(tmp_path: Path) -> None:
     """And says why in its log."""
-    process = Process(subprocess.Popen(["false"], stdin=subprocess.PIPE, text=True), tmp_path / "load.log")
-    load = Load(process, tmp_path)
+    process = subprocess.Popen(["false"], stdin=subprocess.PIPE, text=True)
+    load = Load(Process(process, tmp_path / "load.log"), tmp_path)
     (tmp_path / "load.log").write_text("first\nModuleNotFoundError: no locust\n")
-    process.stop()
+    stop(process, grace=10)
 
     with pytest.raises(NoVerdictError) as failed:
         load.turn(pressure=1)
@@ -185,24 +186,14 @@ def test_process_that_does_not_start_leaves_no_verdict(tmp_path: Path) -> None:
     )
 
 
-def test_process_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is left behind, whatever it takes."""
-    monkeypatch.setattr("fixtures.load.local.ENDED", 0.01)
-    process = subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE, text=True)
-
-    Process(process, tmp_path / "load.log").stop()
-
-    assert process.returncode == -9
-
-
 def test_rows_end_with_the_last_whole_line(tmp_path: Path) -> None:
     """Somebody is still writing."""
-    process = Process(subprocess.Popen(["true"], stdin=subprocess.PIPE, text=True), tmp_path / "load.log")
+    process = subprocess.Popen(["true"], stdin=subprocess.PIPE, text=True)
     (tmp_path / "requests.jsonl").write_text(
         '{"at": 1.0, "kind": "users", "seconds": 0.1, "outcome": "good"}\n{"at": 2.0, "ki'
     )
-    load = Load(process, tmp_path)
-    process.stop()
+    load = Load(Process(process, tmp_path / "load.log"), tmp_path)
+    stop(process, grace=10)
 
     assert load.rows() == (Row(1.0, USERS, 0.1, "good"),)
     assert load.ticks() == ()
