@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import pytest
 
-from fixtures.traffic.outages import Outage, Row, failures, longest, outages, percentile, summary, upper_bound
+from fixtures.traffic.outages import Outage, Row, failures, latency, longest, outages, summary, upper_bound
 
 BEGIN = 1_800_000_000.0
 """2027-01-15 08:00:00 UTC."""
@@ -124,12 +124,12 @@ def test_upper_bound_of_many_requests_is_found() -> None:
     assert 0.0100 < upper_bound(1000, 100_000) < 0.0106
 
 
-def test_percentile_is_the_nearest_rank_of_good_answers() -> None:
+def test_latency_is_the_nearest_rank_of_good_answers() -> None:
     """A refused connection is quick, but no answer."""
     rows = [row for number in range(1, 21) for row in sent(".", seconds=number / 10)] + sent("rrrr", seconds=0.001)
 
-    assert (percentile(rows, 0.95), percentile(rows, 0.5), percentile(rows, 1.0)) == (1.9, 1.0, 2.0)
-    assert math.isnan(percentile(sent("rr"), 0.95))
+    assert (latency(rows, 0.95), latency(rows, 0.5), latency(rows, 1.0)) == (1.9, 1.0, 2.0)
+    assert math.isnan(latency(sent("rr"), 0.95))
 
 
 def test_summary_of_good_requests() -> None:

@@ -186,7 +186,7 @@ def test_traffic_measures_from_the_steady_state_on(record: Callable[[list[Row]],
 
     assert traffic.rows[0].scheduled >= 1001.0
     assert (traffic.error_ratio, traffic.longest_outage(), round(traffic.seconds, 1)) == (0.0, 0.0, 3.0)
-    assert traffic.percentile(0.95) == 0.01
+    assert traffic.latency(0.95) == 0.01
 
 
 def test_longest_outage_of_a_kind(record: Callable[[list[Row]], Traffic]) -> None:
