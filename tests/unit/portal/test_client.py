@@ -12,6 +12,7 @@ import fixtures.portal.client
 from fixtures.environment.tables import Portal
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal.client import Entrance, Pinned, entrance_of
+from fixtures.portal.pinned import Pin
 
 PORTAL: dict[str, Any] = {"hostname": "portal.test", "tls_minimum": "TLSv1.2", "certificate_days_left": 1}
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -116,7 +117,7 @@ def test_pinned_address_keeps_the_name() -> None:
                 super().handle_request(request)
             return httpx.Response(200)
 
-    with way.client(transport=Recording("127.0.0.9", verify=False)) as http:
+    with way.client(transport=Recording(Pin("portal.test", "127.0.0.9"), verify=False)) as http:
         http.get("https://portal.test:1/")
 
     assert str(sent[0].url) == "https://127.0.0.9:1/"
