@@ -116,7 +116,7 @@ def test_certificate_of_a_stranger_is_not_trusted(authority: Authority, tmp_path
 
 
 def test_certificate_for_another_name_is_trusted_and_not_for_this_one(authority: Authority) -> None:
-    """The two faults are told apart."""
+    """The two defects are told apart."""
     found = shown(authority.certificate("other.lab.test", days=20), authority.file)
 
     assert found.distrust == ""

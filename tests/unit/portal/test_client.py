@@ -90,7 +90,7 @@ def test_portal_that_lets_nobody_in_breaks_its_promise(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(("control", "kind"), [(200, AssertionError), (503, NoVerdictError)])
-def test_no_answer_is_the_probers_fault_where_the_control_page_fails_too(
+def test_no_answer_is_the_probers_trouble_where_the_control_page_fails_too(
     monkeypatch: pytest.MonkeyPatch, control: int, kind: type[Exception]
 ) -> None:
     """A promise is not broken by the network of whoever looks."""

@@ -1,10 +1,10 @@
-"""When the prober is at fault, and when it is not."""
+"""What speaks against the prober's figures, and what does not."""
 
 from __future__ import annotations
 
 from fixtures.traffic.outages import Row
 from fixtures.traffic.plan import KINDS, Page, Plan, plan_of
-from fixtures.traffic.prober import Look, excuses, fault
+from fixtures.traffic.prober import Look, excuses, objection
 
 PLAN = Plan("https://backstage.test", None, None, {}, Page("/", "backstage"), connect_limit=5.0, request_limit=10.0)
 SECONDS = 10
@@ -28,8 +28,8 @@ def looks(**at_five: object) -> list[Look]:
 
 
 def judged(sent: list[Row], seen: list[Look], least: int = 100) -> tuple[str, str] | None:
-    """Whose fault, if the prober's."""
-    return fault(PLAN, sent, seen, seconds=SECONDS, least=least)
+    """The prober's own trouble, if any."""
+    return objection(PLAN, sent, seen, seconds=SECONDS, least=least)
 
 
 def test_failed_requests_count_while_the_prober_is_well() -> None:
