@@ -15,7 +15,7 @@ from fixtures.api.live import Objects
 from fixtures.environment.model import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.load import local
-from fixtures.load.in_cluster import Cluster
+from fixtures.load.in_cluster import LoadCluster
 from fixtures.load.load import Making
 from fixtures.objects.manifest import Field
 from fixtures.outcomes import NoVerdictError, said
@@ -87,7 +87,7 @@ def making(
     """Makes load: this machine, or pods in the target's cluster."""
     if not environment.load.workers:
         return partial(local.making, folder=results)
-    return partial(Cluster(client, tenure.journal, environment.load, timeouts.pod_replaced).making, folder=results)
+    return partial(LoadCluster(client, tenure.journal, environment.load, timeouts.pod_replaced).making, folder=results)
 
 
 @pytest.fixture(scope="module")

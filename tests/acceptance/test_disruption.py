@@ -11,7 +11,7 @@ import pytest
 from fixtures.api.client import GuardedClient
 from fixtures.api.live import Objects
 from fixtures.api.pods import Pod
-from fixtures.disruption.blast_radius import Limits, Plan
+from fixtures.disruption.blast_radius import DrainPlan, Limits
 from fixtures.disruption.brakes import Brakes
 from fixtures.disruption.eviction import decided
 from fixtures.disruption.measured_drain import Drill, Drilling, spent
@@ -119,7 +119,7 @@ def drilling(maintained: Maintained, tenure: Tenure) -> Drilling:
 
 
 @pytest.fixture(scope="module")
-def plan(pytestconfig: pytest.Config, maintained: Maintained, drilling: Drilling) -> Plan:
+def plan(pytestconfig: pytest.Config, maintained: Maintained, drilling: Drilling) -> DrainPlan:
     """The blast radius, stated before anything happens; a budget that could never allow a drain ends it here."""
     maintained.steady()
     plan = drilling.plan(Limits(seconds=maintained.timeouts.drain))
@@ -130,7 +130,7 @@ def plan(pytestconfig: pytest.Config, maintained: Maintained, drilling: Drilling
 @pytest.fixture(scope="module")
 def drill(
     drilling: Drilling,
-    plan: Plan,
+    plan: DrainPlan,
     environment: Environment,
     brakes: Brakes,
     traffic: AbstractContextManager[Traffic],

@@ -9,7 +9,7 @@ import pytest
 from typing_extensions import override
 
 from fixtures.api.requests import Api, Patience
-from fixtures.disruption.blast_radius import BlastRadiusError, Limits, Plan, planned
+from fixtures.disruption.blast_radius import BlastRadiusError, DrainPlan, Limits, planned
 from fixtures.disruption.cordon import ANNOTATION
 from fixtures.disruption.drain import Drain, drained
 from fixtures.disruption.restore import Hands, Restored, restore
@@ -358,7 +358,7 @@ def test_too_many_pods_stop_the_plan(cluster: FakeCluster, server: Server) -> No
 
 def test_plan_says_what_will_happen(server: Server) -> None:
     """One node, which pods, how long."""
-    plan: Plan = planned("node-1", own="portal", api=server.api(), limits=LIMITS)
+    plan: DrainPlan = planned("node-1", own="portal", api=server.api(), limits=LIMITS)
 
     assert str(plan) == "1 node, node-1; 1 pods to evict: portal/backstage-a; 3 s"
 

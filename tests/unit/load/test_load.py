@@ -12,19 +12,19 @@ from aiohttp import web
 
 from fixtures.load.load import Load, offered, plan_for, served
 from fixtures.load.local import Process, making
-from fixtures.load.plan import CATALOG, PRESSURE, USERS, Plan, Row, Schedule, Share, Tick, plan_of, summed
+from fixtures.load.plan import CATALOG, PRESSURE, USERS, LoadPlan, LoadRow, Schedule, Share, Tick, plan_of, summed
 from fixtures.outcomes import NoVerdictError
 from fixtures.scaling import experiment
 from fixtures.traffic.plan import Page
 from fixtures.traffic.process import stop
 from fixtures.waiting import DeadlinePassedError, no_verdict_if_late, wait_for
 
-PLAN = Plan("http://portal.test", None, None, {"Authorization": "Bearer secret"}, Page("/static/big.js", ""))
+PLAN = LoadPlan("http://portal.test", None, None, {"Authorization": "Bearer secret"}, Page("/static/big.js", ""))
 
 
-def rows(*outcomes: str, kind: str = USERS) -> list[Row]:
+def rows(*outcomes: str, kind: str = USERS) -> list[LoadRow]:
     """Requests of these outcomes; each takes 0.1 s longer than the one before."""
-    return [Row(float(place), kind, (place + 1) / 10, outcome) for place, outcome in enumerate(outcomes)]
+    return [LoadRow(float(place), kind, (place + 1) / 10, outcome) for place, outcome in enumerate(outcomes)]
 
 
 def test_plan_reaches_the_process_as_it_is() -> None:
@@ -144,7 +144,7 @@ def test_process_sends_what_is_due_and_ends_with_its_input(portal: tuple[str, li
     """To the pinned address, signed in; a row for each request; rates change while it runs."""
     url, asked = portal
     port = url.rpartition(":")[2]
-    plan = Plan(f"http://portal.test:{port}", "127.0.0.1", None, PLAN.headers, PLAN.pressure, users_rate=40)
+    plan = LoadPlan(f"http://portal.test:{port}", "127.0.0.1", None, PLAN.headers, PLAN.pressure, users_rate=40)
 
     with making(plan, tmp_path / "load") as load:
         load.turn(pressure=50)
@@ -163,7 +163,7 @@ def test_process_sends_what_is_due_and_ends_with_its_input(portal: tuple[str, li
     assert not any("secret" in file.read_text() for file in load.folder.iterdir())
 
 
-def kinds(seen: tuple[Row, ...]) -> set[tuple[str, str]]:
+def kinds(seen: tuple[LoadRow, ...]) -> set[tuple[str, str]]:
     """Kinds of requests and what became of them."""
     return {(row.kind, row.outcome) for row in seen}
 
@@ -195,7 +195,7 @@ def test_rows_end_with_the_last_whole_line(tmp_path: Path) -> None:
     load = Load(Process(process, tmp_path / "load.log"), tmp_path)
     stop(process, grace=10)
 
-    assert load.rows() == (Row(1.0, USERS, 0.1, "good"),)
+    assert load.rows() == (LoadRow(1.0, USERS, 0.1, "good"),)
     assert load.ticks() == ()
 
 

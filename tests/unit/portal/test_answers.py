@@ -12,21 +12,21 @@ import httpx
 import pytest
 from aiohttp import web
 
-from fixtures.environment.tables import Portal
+from fixtures.environment.tables import PortalTable
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal import answers
 from fixtures.portal.answers import Answer, ask, own_page, redirects, unanswered
 from fixtures.portal.client import Entrance
 
 HOSTNAME = "backstage.lab.test"
-PORTAL = Portal.model_validate(
+PORTAL = PortalTable.model_validate(
     {"hostname": HOSTNAME, "tls_minimum": "TLSv1.2", "certificate_days_left": 1, "auth": "none"}
 )
 IAP = PORTAL.model_copy(update={"auth": "iap", "iap_audience": "audience"})
 PAGE = f"<html>{PORTAL.marker}></html>"
 
 
-def entrance(address: str = "127.0.0.1", portal: Portal = PORTAL) -> Entrance:
+def entrance(address: str = "127.0.0.1", portal: PortalTable = PORTAL) -> Entrance:
     """A way to the portal."""
     return Entrance(HOSTNAME, address, None, 5, portal)
 
@@ -102,7 +102,7 @@ def test_answer_is_shown_in_few_words(answer: Answer, text: str) -> None:
         pytest.param(Answer("", 302, location="https://elsewhere/"), IAP, False, id="another redirect"),
     ],
 )
-def test_own_page_is_known_by_what_only_it_has(answer: Answer, portal: Portal, *, own: bool) -> None:
+def test_own_page_is_known_by_what_only_it_has(answer: Answer, portal: PortalTable, *, own: bool) -> None:
     """A 200 alone proves nothing; behind a sign-in the sign-in is what shows."""
     assert own_page(answer, portal) is own
 

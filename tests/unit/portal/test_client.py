@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 import fixtures.portal.client
-from fixtures.environment.tables import Portal
+from fixtures.environment.tables import PortalTable
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal.client import Entrance, Pinned, entrance_of
 from fixtures.portal.pinned import Pin
@@ -20,7 +20,7 @@ Answer = Callable[[httpx.Request], httpx.Response]
 
 def entrance(monkeypatch: pytest.MonkeyPatch, answer: Answer, **portal: object) -> Entrance:
     """The way to a portal that answers so."""
-    found = entrance_of(Portal.model_validate({**PORTAL, **portal}), timeout=1)
+    found = entrance_of(PortalTable.model_validate({**PORTAL, **portal}), timeout=1)
     transport = httpx.MockTransport(answer)
     anonymous = Entrance.anonymous
     monkeypatch.setattr(
@@ -107,7 +107,7 @@ def test_no_answer_is_the_probers_trouble_where_the_control_page_fails_too(
 
 def test_pinned_address_keeps_the_name() -> None:
     """Connection to the address; TLS and Host speak of the portal."""
-    way = entrance_of(Portal.model_validate({**PORTAL, "auth": "none", "pinned_address": "127.0.0.9"}), timeout=1)
+    way = entrance_of(PortalTable.model_validate({**PORTAL, "auth": "none", "pinned_address": "127.0.0.9"}), timeout=1)
     sent: list[httpx.Request] = []
 
     class Recording(Pinned):

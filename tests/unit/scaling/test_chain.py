@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from fixtures.api.watch import Change
-from fixtures.load.plan import PRESSURE, USERS, Row, Tick
+from fixtures.load.plan import PRESSURE, USERS, LoadRow, Tick
 from fixtures.objects.manifest import Field
 from fixtures.platform.autoscaler import autoscaler_of
 from fixtures.scaling.calibration import Usage
@@ -141,11 +141,11 @@ def test_state_of_a_second_is_what_was_seen_by_its_end() -> None:
 
 
 ROWS = (
-    Row(BEGAN + 0.2, USERS, 0.1, "good"),
-    Row(BEGAN + 0.4, PRESSURE, 1.0, "good"),
-    Row(BEGAN + 30.0, PRESSURE, 0.1, "503"),
-    Row(BEGAN + 58.5, USERS, 0.3, "good"),
-    Row(BEGAN + 70.0, USERS, 0.2, "ConnectionResetError"),
+    LoadRow(BEGAN + 0.2, USERS, 0.1, "good"),
+    LoadRow(BEGAN + 0.4, PRESSURE, 1.0, "good"),
+    LoadRow(BEGAN + 30.0, PRESSURE, 0.1, "503"),
+    LoadRow(BEGAN + 58.5, USERS, 0.3, "good"),
+    LoadRow(BEGAN + 70.0, USERS, 0.2, "ConnectionResetError"),
 )
 MARKS = ((BEGAN, BEGINS), (BEGAN + 67.6, ENDS), (BEGAN + 133.7, SHRUNK))
 TICKS = tuple(Tick(BEGAN + at, {PRESSURE: 6 * at}, {PRESSURE: 6 * at}) for at in range(80))

@@ -8,17 +8,17 @@ from fractions import Fraction
 
 import pytest
 
-from fixtures.traffic.outages import Outage, Row, failures, latency, longest, outages, summary, upper_bound
+from fixtures.traffic.outages import Outage, TrafficRow, failures, latency, longest, outages, summary, upper_bound
 
 BEGIN = 1_800_000_000.0
 """2027-01-15 08:00:00 UTC."""
 
 
-def sent(outcomes: str, kind: str = "new", period: float = 0.5, seconds: float = 0.03) -> list[Row]:
+def sent(outcomes: str, kind: str = "new", period: float = 0.5, seconds: float = 0.03) -> list[TrafficRow]:
     """Requests on schedule; `.` is a good one, `5` a 5xx, `r` a reset, `t` too slow."""
     names = {".": "good", "5": "5xx", "r": "reset", "t": "too slow"}
     return [
-        Row(
+        TrafficRow(
             scheduled=BEGIN + number * period,
             late=0.001,
             kind=kind,
