@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fixtures.traffic.outages import outages
-from fixtures.traffic.plan import KINDS, Page, Plan
+from fixtures.traffic.plan import KINDS, Page, TrafficPlan
 from fixtures.traffic.running import sent
 
 WAYS = ("503", "hung", "gone")
@@ -98,7 +98,7 @@ def case(way: str, length: float, folder: Path) -> bool:
     """One outage; whether every kind measured it to within its period."""
     server = Server(way)
     url = f"http://127.0.0.1:{server.port}"
-    plan = Plan(url, None, None, {}, Page("/", "backstage.io"))
+    plan = TrafficPlan(url, None, None, {}, Page("/", "backstage.io"))
     with server.running(), sent(plan, folder, steady=20, again=20, least=1) as traffic:
         server.fail(length)
         traffic.wait_until_lasted(LEAD + length + LEAD)

@@ -23,7 +23,7 @@ from fixtures.environment import target
 from fixtures.environment.model import Environment
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal.client import Entrance, entrance_of
-from fixtures.traffic.outages import failures
+from fixtures.traffic.outages import failures, latency
 from fixtures.traffic.running import Traffic, under_load
 
 HEADER = (
@@ -83,8 +83,7 @@ def run(name: str, environment: Environment, entrance: Entrance, folder: Path, l
 def figures(traffic: Traffic) -> str:
     """The middle of a row."""
     rows, looks = traffic.rows, traffic.looks
-    good = sorted(row.seconds for row in rows if not row.failed)
-    slow = 1000 * good[int(0.95 * len(good))] if good else float("nan")
+    slow = 1000 * latency(rows, 0.95)
     late = 1000 * max((row.late for row in rows), default=0.0)
     lag = 1000 * sum(look.lag for look in looks) / max(traffic.seconds, 1)
     return f"{len(rows)} | {failures(rows) or 0} | {slow:.0f} | {late:.0f} | {lag:.1f}"

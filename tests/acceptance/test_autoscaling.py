@@ -16,7 +16,7 @@ from fixtures.disruption.tenure import Tenure
 from fixtures.environment.model import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.load import local
-from fixtures.load.in_cluster import Cluster
+from fixtures.load.in_cluster import LoadCluster
 from fixtures.load.load import Making
 from fixtures.objects.manifest import Field
 from fixtures.outcomes import NoVerdictError, said
@@ -82,7 +82,7 @@ def making(environment: Environment, client: GuardedClient, tenure: Tenure, time
     """Makes load: this machine, or pods in the target's cluster."""
     if not environment.load.workers:
         return partial(local.making, folder=sent)
-    return partial(Cluster(client, tenure.journal, environment.load, timeouts.pod_replaced).making, folder=sent)
+    return partial(LoadCluster(client, tenure.journal, environment.load, timeouts.pod_replaced).making, folder=sent)
 
 
 @pytest.fixture(scope="module")

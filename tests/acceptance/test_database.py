@@ -17,7 +17,7 @@ from fixtures.environment.model import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.google.rest import GoogleApis
 from fixtures.metrics.promql import PromQl
-from fixtures.outcomes import said
+from fixtures.outcomes import RUNBOOK, said
 from fixtures.portal.client import Entrance
 from fixtures.reference.reference import Reference
 from fixtures.report.check import Check
@@ -183,5 +183,5 @@ def test_another_user_is_refused(tunnels: tuple[Tunnel, ...], environment: Envir
     refusal = sql.refusal(tunnel, wanted.other_user, wanted.databases[0], within=timeouts.sql_query)
 
     assert refusal, said(
-        f"user {wanted.other_user} to be refused", "admitted without a password", "docs/runbook.md#database"
+        f"user {wanted.other_user} to be refused", "admitted without a password", f"{RUNBOOK}#database"
     )

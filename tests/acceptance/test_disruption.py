@@ -10,7 +10,7 @@ import pytest
 
 from fixtures.api.live import Objects
 from fixtures.api.pods import Pod
-from fixtures.disruption.blast_radius import Limits, Plan
+from fixtures.disruption.blast_radius import DrainPlan, Limits
 from fixtures.disruption.brakes import Brakes
 from fixtures.disruption.eviction import decided
 from fixtures.disruption.measured_drain import Drill, Drilling, spent
@@ -101,7 +101,7 @@ def drilling(maintained: Maintained, tenure: Tenure) -> Drilling:
 
 
 @pytest.fixture(scope="module")
-def plan(say: Callable[[str], None], maintained: Maintained, drilling: Drilling) -> Plan:
+def plan(say: Callable[[str], None], maintained: Maintained, drilling: Drilling) -> DrainPlan:
     """The blast radius, stated before anything happens; a budget that could never allow a drain ends it here."""
     maintained.steady()
     plan = drilling.plan(Limits(seconds=maintained.timeouts.drain))
@@ -112,7 +112,7 @@ def plan(say: Callable[[str], None], maintained: Maintained, drilling: Drilling)
 @pytest.fixture(scope="module")
 def drill(
     drilling: Drilling,
-    plan: Plan,
+    plan: DrainPlan,
     environment: Environment,
     brakes: Brakes,
     traffic: AbstractContextManager[Traffic],

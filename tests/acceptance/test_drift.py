@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fixtures.api.live import Objects
-from fixtures.lint import findings
+from fixtures.lint import findings as lint
 from fixtures.reference import drift
 from fixtures.reference.apply import Applied
 from fixtures.reference.reference import Reference
@@ -12,9 +12,9 @@ from fixtures.report.check import Check
 
 def test_reference_has_nothing_that_gke_refuses_or_ignores(reference: Reference) -> None:
     """Everything that the manifests ask for is something that GKE does."""
-    found = findings.findings(reference)
+    found = lint.findings(reference)
 
-    assert not found, findings.summary(reference, found)
+    assert not found, lint.summary(reference, found)
 
 
 def test_live_objects_contain_the_reference(applied: Applied, objects: Objects, check: Check) -> None:

@@ -16,7 +16,7 @@ from fixtures.objects.manifest import Manifest
 from fixtures.outcomes import NotObservableError, said
 from fixtures.platform import load_balancer
 from fixtures.platform.health_check_policy import read_policy
-from fixtures.platform.load_balancer import Backends
+from fixtures.platform.load_balancer import LoadBalancerBackends
 from fixtures.portal.answers import GATEWAY_ERRORS, ask
 from fixtures.portal.client import Entrance
 from fixtures.reference.reference import Reference
@@ -159,11 +159,11 @@ def opinions(
     client: GuardedClient,
     google: GoogleApis,
     read: Callable[[], Gateway],
-) -> Callable[[], Backends]:
+) -> Callable[[], LoadBalancerBackends]:
     """Asks all sources for what the load balancer thinks of every pod."""
     resources = read().backend_services
 
-    def ask_all() -> Backends:
+    def ask_all() -> LoadBalancerBackends:
         live = Manifest(objects.get(service.body) or {})
         endpoints = load_balancer.endpoints_if_allowed(google, environment.google.compute, resources, live)
         return load_balancer.backends(pods_of(deployed.the("Deployment"), client), endpoints)
@@ -173,7 +173,7 @@ def opinions(
 
 def test_load_balancer_finds_every_pod_healthy(
     *,
-    opinions: Callable[[], Backends],
+    opinions: Callable[[], LoadBalancerBackends],
     service: Manifest,
     entrance: Entrance,
     read: Callable[[], Gateway],

@@ -12,7 +12,7 @@ from fixtures.environment.model import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.outcomes import said
 from fixtures.portal import certificate, dns, tls_versions
-from fixtures.portal.answers import Answer, ask, fault, own_page, page_meant, redirects
+from fixtures.portal.answers import Answer, ask, own_page, page_meant, redirects, unanswered
 from fixtures.portal.certificate import Presented
 from fixtures.portal.client import Entrance
 from fixtures.portal.dns import Resolved
@@ -51,7 +51,7 @@ def presented(entrances: tuple[Entrance, ...]) -> dict[str, Presented]:
         try:
             return certificate.presented(address, entrance.hostname, entrance.ca_file, timeout=entrance.timeout)
         except OSError as error:
-            raise fault(entrance, f"a certificate for {entrance.hostname}", error) from error
+            raise unanswered(entrance, f"a certificate for {entrance.hostname}", error) from error
 
     return {address: at(each, address) for each in entrances if (address := each.address)}
 
@@ -160,7 +160,7 @@ def test_old_tls_versions_are_refused(
         try:
             return tls_versions.accepted(address, entrance.hostname, timeout=entrance.timeout)
         except OSError as error:
-            raise fault(entrance, f"TLS at {address}", error) from error
+            raise unanswered(entrance, f"TLS at {address}", error) from error
 
     taken = {each.address or "": accepted(each) for each in entrances}
     bad = {each: ", ".join(seen) or "no version" for each, seen in taken.items() if not seen or {*seen} & {*offered}}

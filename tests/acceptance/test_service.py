@@ -6,7 +6,7 @@ from fixtures.api.client import GuardedClient
 from fixtures.api.live import Objects
 from fixtures.api.pods import pods_of
 from fixtures.environment.timeouts import Timeouts
-from fixtures.platform.service import NAMED_BY, Backends, portal_service, ports_meant, read_endpoints
+from fixtures.platform.service import NAMED_BY, ServiceBackends, portal_service, ports_meant, read_endpoints
 from fixtures.reference.reference import Reference
 from fixtures.report.check import Check
 from fixtures.waiting import wait_for
@@ -21,7 +21,7 @@ def test_endpoints_are_exactly_the_ready_pods(
 
     backends = wait_for(
         f"the endpoints of {service} to be the Ready pods of {deployment} at port {', '.join(map(str, ports))}",
-        lambda: Backends(ports, pods_of(deployment, client), read_endpoints(service, objects)),
+        lambda: ServiceBackends(ports, pods_of(deployment, client), read_endpoints(service, objects)),
         until=lambda read: read.exact,
         within=timeouts.settled,
         look_next=f"kubectl -n {service.namespace} get endpointslices -l {NAMED_BY}={service.name} -o yaml",

@@ -9,7 +9,7 @@ from fixtures.disruption.experiment import Chaos
 from fixtures.environment.model import Environment
 from fixtures.google.rest import GoogleApis
 from fixtures.metrics.promql import PromQl
-from fixtures.outcomes import NoVerdictError
+from fixtures.outcomes import RUNBOOK, NoVerdictError
 from fixtures.secrets.mounted import Versions, mounted_classes, outdated, statuses, versions_of
 
 pytestmark = pytest.mark.needs("disrupt", "load")
@@ -96,14 +96,14 @@ def test_users_feel_nothing_of_the_metrics_pipeline(chaos: Chaos, environment: E
                 until=lambda seen: not seen.isdigit(),
                 in_a_row=2 * GAP,
                 within=60,
-                look_next="docs/runbook.md#metrics",
+                look_next=f"{RUNBOOK}#metrics",
             )
         experiment.recovered(
             f"fresh samples of {metric}",
             answer,
             until=lambda seen: seen.isdigit() and int(seen) > 0,
             within=chaos.maintained.timeouts.sample_visible,
-            look_next="docs/runbook.md#metrics",
+            look_next=f"{RUNBOOK}#metrics",
         )
 
     assert experiment.traffic.error_ratio == 0, experiment.cost(0)

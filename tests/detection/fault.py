@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fixtures.environment.file import ROOT
+
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 PATH = f"{ROOT / '.venv' / 'bin'}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 REFERENCE = ROOT / "manifests" / "overlays" / "local"
 APPLY = ("kubectl", "apply", "--server-side", "--force-conflicts", "--field-manager=backstage-acceptance")

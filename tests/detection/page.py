@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from tests.detection.fault import ROOT, Fault, faults
+from fixtures.environment.file import ROOT
+from tests.detection.fault import Fault, faults
 
 PAGE = ROOT / "docs" / "detection.md"
 SEEN = ROOT / "results" / "detection.json"

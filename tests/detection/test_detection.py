@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.environment.file import ROOT
 from fixtures.waiting import wait_for
-from tests.detection.fault import HERE, ROOT, Fault, apply_reference, faults, run
+from tests.detection.fault import HERE, Fault, apply_reference, faults, run
 from tests.detection.page import remember
 
 DETECTED_WITHIN = 120.0

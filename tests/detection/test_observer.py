@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.detection.fault import ROOT
+from fixtures.environment.file import ROOT
 
 OBSERVER = "system:serviceaccount:acceptance:acceptance-observer"
 READS = {"get", "list", "watch"}

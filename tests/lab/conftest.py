@@ -22,11 +22,12 @@ from googleapiclient.discovery import build
 from kubernetes import client, config
 
 from fixtures.api.client import GuardedClient, connect
+from fixtures.environment.file import ROOT
 from fixtures.guard.permissions import PERMISSIONS, Guard
 from fixtures.guard.request_attributes import Namespaces
 
 Manifest = dict[str, Any]
-OVERLAY = Path(__file__).parents[2] / "manifests" / "overlays" / "local"
+OVERLAY = ROOT / "manifests" / "overlays" / "local"
 
 
 class Kubectl:

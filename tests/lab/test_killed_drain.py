@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from fixtures.disruption.cordon import ANNOTATION
+from fixtures.environment.file import ROOT
 from fixtures.waiting import wait_for
 from tests.lab.conftest import Kubectl, deploy_reference, run
 from tests.lab.killed_drain import STEPS
 
-ROOT = Path(__file__).parents[2]
 LEASE = ("-n", "backstage", "lease", "acceptance-backstage")
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
+from fixtures.environment.file import ROOT
 from fixtures.waiting import wait_for
 from tests.lab.conftest import Kubectl
 
-CHECKOUT = Path(__file__).parents[2]
 Run = Callable[..., str]
 
 
@@ -78,8 +78,8 @@ def test_two_ups_at_once_do_not_collide(facts: dict[str, Any]) -> None:
 @pytest.fixture
 def second_checkout(tmp_path: Path) -> Path:
     """The lab's sources in another place."""
-    shutil.copytree(CHECKOUT / "lab", tmp_path / "lab", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(CHECKOUT / "requirements.lock", tmp_path)
+    shutil.copytree(ROOT / "lab", tmp_path / "lab", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "requirements.lock", tmp_path)
     return tmp_path
 
 
@@ -92,7 +92,7 @@ def test_second_checkout_uses_the_running_lab(second_checkout: Path, facts: dict
     )
 
     assert processes(facts) == before
-    assert (second_checkout / ".lab" / "kubeconfig").read_text() == (CHECKOUT / ".lab" / "kubeconfig").read_text()
+    assert (second_checkout / ".lab" / "kubeconfig").read_text() == (ROOT / ".lab" / "kubeconfig").read_text()
 
 
 @pytest.mark.parametrize("name", ["kube-apiserver", "kube-scheduler", "load-balancer", "cloud-sql", "node-3"])

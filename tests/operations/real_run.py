@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fixtures.environment.file import ROOT
 from fixtures.waiting import wait_for
 from tests.lab.conftest import run
 
-ROOT = Path(__file__).parents[2]
 ENDED_WITHIN = 300
 """Seconds. The smoke takes 15 when nothing else runs on the machine."""
 

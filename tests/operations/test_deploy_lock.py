@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.environment.file import ROOT
 from fixtures.waiting import wait_for
 from tests.lab.conftest import Kubectl, deploy_reference
-from tests.operations.real_run import ROOT, Run, environment
+from tests.operations.real_run import Run, environment
 
 LEASE = ("-n", "backstage", "lease", "acceptance-backstage")
 SEEN = r"deployment 17, https://ci\.example\.com/17 since 20[\d-]+ [\d:]+ UTC"

@@ -13,13 +13,13 @@ import pytest
 
 from fixtures.api.client import GuardedClient, connect
 from fixtures.api.requests import MERGE_PATCH
+from fixtures.environment.file import ROOT
 from fixtures.guard.permissions import Guard
 from fixtures.guard.request_attributes import Namespaces
 from fixtures.preflight.guard_proof import CANARY, NOBODY, POLICY, Refusal, Write, asked, unguarded, writes
 from fixtures.waiting import wait_for
 from tests.lab.conftest import Kubectl
 
-ROOT = Path(__file__).parents[2]
 GUARD = ROOT / "manifests" / "operations" / "guard"
 EFFECTIVE = 30.0
 """Seconds until a change of RBAC or of a policy holds; 1 to 2 were seen."""

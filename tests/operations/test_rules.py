@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
+from fixtures.environment.file import ROOT
 from fixtures.report.pushed_metrics import push
 from fixtures.report.verdict import CheckResult, Run, Verdict
 from fixtures.waiting import wait_for
 from tests.lab.conftest import Kubectl
 from tests.operations.conftest import Ask
 
-ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "manifests" / "operations" / "alerts"
 SMOKE = ROOT / "manifests" / "operations" / "overlays" / "lab"
 NAMESPACE = ("--namespace", "acceptance")

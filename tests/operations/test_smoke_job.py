@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
+from fixtures.environment.file import ROOT
 from fixtures.waiting import wait_for
 from tests.detection.test_observer import READS, REVIEWS, requests_of
 from tests.documents import OPERATIONS, commands
 from tests.lab.conftest import Kubectl, Manifest, run, run_lab
 from tests.operations.conftest import Ask
 
-ROOT = Path(__file__).parents[2]
 OVERLAY = ROOT / "manifests" / "operations" / "overlays" / "lab"
 SHOWN = sorted({each.text for each in commands() if each.is_one_of(OPERATIONS) and not each.needs_gke})
 """Commands that documents show for looking at the scheduled smoke."""

@@ -173,7 +173,7 @@ def test_drain_succeeds_in_any_storm(seed: int, cluster: FakeCluster) -> None:
     with storm.named(), served(cluster) as server:
         drain = whole_run(server, seconds=20)
 
-        assert drain.left_alone == ()
+        assert {each.decision for each in drain.answers.values()} <= {"evicted", "gone"}
         assert still_there(cluster) == []
         assert_nothing_is_left(cluster)
 

@@ -8,11 +8,12 @@ import json
 from pathlib import Path
 from typing import cast
 
+from fixtures.environment.file import ROOT
 from fixtures.objects.manifest import Body, Manifest
 from fixtures.reference.reference import Reference, render
 
 RECORDED = Path(__file__).parent / "recorded"
-OVERLAYS = Path(__file__).parents[2] / "manifests" / "overlays"
+OVERLAYS = ROOT / "manifests" / "overlays"
 ABSENT = object()
 """In place of a value: the field goes."""
 

@@ -6,7 +6,8 @@ import ast
 
 import pytest
 
-from tests.detection.fault import ROOT, Fault, faults
+from fixtures.environment.file import ROOT
+from tests.detection.fault import Fault, faults
 
 ALL = list(faults())
 PAGE = (ROOT / "docs" / "detection.md").read_text()

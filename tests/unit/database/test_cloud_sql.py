@@ -15,7 +15,7 @@ import yaml
 from fixtures.api.pods import Pod
 from fixtures.database import cloud_sql
 from fixtures.database.cloud_sql import Instance, Proxy, SqlAdmin, User, instance_of, proxies_of
-from fixtures.environment.tables import CloudSql
+from fixtures.environment.tables import CloudSqlTable
 from fixtures.google.rest import GoogleApis
 from fixtures.objects.manifest import Field
 from fixtures.outcomes import NoVerdictError
@@ -24,7 +24,7 @@ RECORDED = Path("tests/unit/recorded/database")
 LIVE = Path("tests/unit/recorded/live/local.yaml")
 URL = "http://sqladmin.example/sql/v1beta4/projects/backstage-lab/instances/backstage"
 NAME = "backstage-lab:us-east4:backstage"
-SETTINGS = CloudSql.model_validate(
+SETTINGS = CloudSqlTable.model_validate(
     {"instance": NAME, "iam_user": "backstage@backstage-lab.iam", "databases": ("app",), "availability": "REGIONAL"}
 )
 

@@ -10,7 +10,7 @@ import pytest
 
 from fixtures.database import seen_by_users
 from fixtures.database.seen_by_users import Use, by_catalog, by_operations, decided
-from fixtures.environment.tables import Google, Portal
+from fixtures.environment.tables import GoogleTable, PortalTable
 from fixtures.google.rest import GoogleApis
 from fixtures.metrics.promql import PromQl
 from fixtures.objects.manifest import Manifest
@@ -32,7 +32,7 @@ ENTRANCE = Entrance(
     address=None,
     ca_file=None,
     timeout=1.0,
-    portal=Portal.model_validate(
+    portal=PortalTable.model_validate(
         {"hostname": "portal.example", "tls_minimum": "TLSv1.2", "certificate_days_left": 1, "auth": "none"}
     ),
 )
@@ -77,7 +77,7 @@ def promql(status: int, body: dict[str, Any], queries: list[str] | None = None) 
         return httpx.Response(status, json=body)
 
     google = GoogleApis(lambda: "token", timeout=1, transport=httpx.MockTransport(answer))
-    return PromQl(google, Google(project="p", location="us-east4", cluster="c"), PODMONITORING)
+    return PromQl(google, GoogleTable(project="p", location="us-east4", cluster="c"), PODMONITORING)
 
 
 def vector(**values: str) -> dict[str, Any]:

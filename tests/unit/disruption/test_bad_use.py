@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.disruption.experiment import Experiment
 from fixtures.disruption.steady_state import Maintained
-from fixtures.environment.tables import Faults
+from fixtures.environment.tables import FaultsTable
 from fixtures.environment.timeouts import Timeouts
 from fixtures.outcomes import NoVerdictError
 from fixtures.platform.disruption_budget import DeadlockedBudgetError
@@ -22,7 +22,7 @@ from tests.unit.patched import recorded_reference, with_patch
 def experiment(**inject: tuple[str, ...]) -> Experiment:
     """In an environment that has commands for these faults."""
     nothing = cast("Any", None)
-    return Experiment("x", nothing, nothing, nothing, nothing, nothing, Faults(inject=inject), pytest.fail)
+    return Experiment("x", nothing, nothing, nothing, nothing, nothing, FaultsTable(inject=inject), pytest.fail)
 
 
 @pytest.mark.parametrize(

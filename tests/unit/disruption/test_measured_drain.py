@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from fixtures.api.pods import Pod
-from fixtures.disruption.blast_radius import BlastRadiusError, Limits, Plan, least
+from fixtures.disruption.blast_radius import BlastRadiusError, DrainPlan, Limits, least
 from fixtures.disruption.brakes import FREEZE, Brakes, FrozenError
 from fixtures.disruption.drain import Drain, Mark
 from fixtures.disruption.measured_drain import Drill, Drilling, NodeState, node_state, spent
@@ -20,7 +20,7 @@ from fixtures.lease.holder import Holder
 from fixtures.lease.lease import LeaseLostError, RunLease
 from fixtures.objects.manifest import Field
 from fixtures.platform.disruption_budget import budget_of
-from fixtures.traffic.outages import Row
+from fixtures.traffic.outages import TrafficRow
 from fixtures.traffic.running import Traffic
 from tests.unit.fakecluster import LEASES, FakeCluster
 from tests.unit.fakeserver import Server, served
@@ -79,12 +79,12 @@ def test_pod_without_a_place_says_why() -> None:
     )
 
 
-def row(scheduled: float, outcome: str = "good") -> Row:
+def row(scheduled: float, outcome: str = "good") -> TrafficRow:
     """A request."""
-    return Row(scheduled, 0.0, "new", "/", outcome, 0.01)
+    return TrafficRow(scheduled, 0.0, "new", "/", outcome, 0.01)
 
 
-def traffic(*rows: Row) -> Traffic:
+def traffic(*rows: TrafficRow) -> Traffic:
     """Requests that were sent."""
     return cast("Traffic", SimpleNamespace(rows=rows))
 
@@ -100,7 +100,7 @@ def test_chart_has_everything_on_one_time_axis() -> None:
     begin = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
     history = ReadyHistory(clock=lambda: begin - 0.5)
     history.take((pod("a").body,))
-    plan = Plan("node-1", "portal", (), (), 600)
+    plan = DrainPlan("node-1", "portal", (), (), 600)
     drain = Drain(plan, marks=[Mark(datetime.fromtimestamp(begin + 1, UTC), "cordoned")])
     drain.marks.append(Mark(datetime.fromtimestamp(begin + 3.25, UTC), "drained"))
     state = NodeState(unschedulable=False, taints=(), annotations=())
@@ -119,9 +119,9 @@ def test_chart_has_everything_on_one_time_axis() -> None:
 
 def test_node_whose_drain_disturbs_the_fewest_pods_is_taken() -> None:
     """The smallest blast radius."""
-    small = Plan("node-2", "portal", (pod("a"),), (), 600)
+    small = DrainPlan("node-2", "portal", (pod("a"),), (), 600)
 
-    assert least([Plan("node-1", "portal", (pod("b"), pod("c")), (), 600), small]) == small
+    assert least([DrainPlan("node-1", "portal", (pod("b"), pod("c")), (), 600), small]) == small
 
 
 def drilling(server: Server, *pods: Pod) -> Drilling:
@@ -145,7 +145,7 @@ def test_node_that_may_not_be_drained_is_passed_over() -> None:
 
 def test_pods_may_stay_on_a_node_that_could_not_be_closed() -> None:
     """On Autopilot; elsewhere one that comes back breaks the promise."""
-    plan = Plan("node-1", "portal", (), (), 600)
+    plan = DrainPlan("node-1", "portal", (), (), 600)
     state = NodeState(unschedulable=False, taints=(), annotations=())
     pods = (pod("a", "node-1"), pod("b", "node-2"))
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import HERE, ROOT, Command, commands, commands_of
+from fixtures.environment.file import ROOT
+from tests.documents import HERE, Command, commands, commands_of
 
 RECORDED = ROOT / "tests" / "unit" / "recorded" / "pipelines"
 IMAGE = "registry.example/backstage@sha256:4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"

@@ -14,7 +14,7 @@ from fixtures.environment import file as environment_file
 from fixtures.environment.file import EnvironmentFileError, read
 from fixtures.environment.model import Environment
 from fixtures.environment.settings import KEYS, Setting, problems, shown
-from fixtures.environment.tables import Target
+from fixtures.environment.tables import TargetTable
 from fixtures.environment.target import TargetNotReadyError, facts, make_ready
 
 pytest_plugins = ["pytester"]
@@ -350,7 +350,7 @@ def test_fact_without_a_command_is_not_awaited(tmp_path: Path) -> None:
 def test_command_that_fails_is_told_with_its_reason(command: list[str], seen: str) -> None:
     """The last line of its complaint is in the sentence, and the command to repeat."""
     with pytest.raises(TargetNotReadyError) as failed:
-        make_ready(Target(ready=(tuple(command), ("true",))), within=10)
+        make_ready(TargetTable(ready=(tuple(command), ("true",))), within=10)
 
     assert str(failed.value).startswith(f"expected: the target made ready; seen: {seen}; look next: {command[0]}")
 
@@ -358,7 +358,7 @@ def test_command_that_fails_is_told_with_its_reason(command: list[str], seen: st
 def test_command_that_takes_too_long_is_ended() -> None:
     """A command has a deadline like everything that is waited for."""
     with pytest.raises(TargetNotReadyError) as failed:
-        facts(Target(ready=(("sleep", "60"),)), within=0.05)
+        facts(TargetTable(ready=(("sleep", "60"),)), within=0.05)
 
     assert str(failed.value) == ("expected: the target made ready; seen: not done after 0.05 s; look next: sleep 60")
 
@@ -375,14 +375,14 @@ def test_facts_that_are_none_are_refused(printed: str, sentence: str) -> None:
     """What was printed is not repeated; what is missing is told at once."""
     asked = {"gateway.name": "gateway.name", "portal.hostname": "hostname"}
     with pytest.raises(TargetNotReadyError) as failed:
-        facts(Target(ready=(("echo", printed),), facts=asked), within=10)
+        facts(TargetTable(ready=(("echo", printed),), facts=asked), within=10)
 
     assert str(failed.value).startswith(f"{sentence}; look next: echo ")
 
 
 def test_target_without_commands_has_no_facts() -> None:
     """Where nothing makes the target ready, the file says everything."""
-    assert make_ready(Target(), within=10) == {}
+    assert make_ready(TargetTable(), within=10) == {}
 
 
 def test_commands_find_the_python_of_the_suite_and_start_in_its_root() -> None:
@@ -390,7 +390,7 @@ def test_commands_find_the_python_of_the_suite_and_start_in_its_root() -> None:
     code = "import json, os, sys; print(json.dumps({'cwd': os.getcwd(), 'prefix': sys.prefix}))"
     asked = {"portal.ca_file": "cwd", "google.token_file": "prefix"}
 
-    told = facts(Target(ready=(("python", "-c", code),), facts=asked), within=10)
+    told = facts(TargetTable(ready=(("python", "-c", code),), facts=asked), within=10)
 
     assert told["portal.ca_file"].value == str(environment_file.ROOT)
     assert Path(str(told["google.token_file"].value)) == Path(sys.prefix)

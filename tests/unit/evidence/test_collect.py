@@ -16,8 +16,7 @@ from fixtures.api.client import GuardedClient
 from fixtures.api.live import Objects
 from fixtures.environment.file import read
 from fixtures.environment.model import Environment
-from fixtures.evidence import collect as evidence
-from fixtures.evidence.collect import Folder, shortened
+from fixtures.evidence.collect import Folder, collect, shortened
 from fixtures.guard.permissions import Guard
 from fixtures.guard.request_attributes import Namespaces
 from tests.unit.apiserver import Answer, Json, Request, Server, as_json, serving
@@ -139,25 +138,25 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
 
 
 @pytest.fixture
-def collect(server: Server, environment: Environment, tmp_path: Path) -> Callable[[], dict[str, str]]:
+def collected(server: Server, environment: Environment, tmp_path: Path) -> Callable[[], dict[str, str]]:
     """Collects, and tells the files that it wrote."""
 
-    def collected() -> dict[str, str]:
+    def files_of_a_run() -> dict[str, str]:
         configuration: Configuration = server.configuration()
         configuration.api_key = {"authorization": f"Bearer {CLUSTER_TOKEN}"}
         guard = Guard(frozenset({"observe"}), Namespaces("backstage", "backstage", "mcp"))
         client = GuardedClient(configuration, guard)
         since = datetime.now(UTC) - timedelta(seconds=90)
-        evidence.collect(client, Objects(client), recorded_reference(), environment, since, tmp_path / "evidence")
+        collect(client, Objects(client), recorded_reference(), environment, since, tmp_path / "evidence")
         files = (path for path in (tmp_path / "evidence").rglob("*") if path.is_file())
         return {path.relative_to(tmp_path / "evidence").as_posix(): path.read_text() for path in files}
 
-    return collected
+    return files_of_a_run
 
 
-def test_everything_concerned_is_kept(collect: Callable[[], dict[str, str]], server: Server) -> None:
+def test_everything_concerned_is_kept(collected: Callable[[], dict[str, str]], server: Server) -> None:
     """The reference's objects, the Gateway, pods with their logs, events; a stranger's route for the same hostname."""
-    files = collect()
+    files = collected()
 
     assert sorted(files) == [
         "events/backstage.txt",
@@ -184,9 +183,9 @@ def test_everything_concerned_is_kept(collect: Callable[[], dict[str, str]], ser
     assert "sinceSeconds=91" in log or "sinceSeconds=90" in log
 
 
-def test_overview_says_what_is_wrong(collect: Callable[[], dict[str, str]]) -> None:
+def test_overview_says_what_is_wrong(collected: Callable[[], dict[str, str]]) -> None:
     """Where to begin reading."""
-    lines = collect()["overview.txt"].splitlines()
+    lines = collected()["overview.txt"].splitlines()
 
     assert lines[0].startswith("mine at 20")
     assert (
@@ -196,9 +195,9 @@ def test_overview_says_what_is_wrong(collect: Callable[[], dict[str, str]]) -> N
     )
 
 
-def test_nothing_secret_is_kept(collect: Callable[[], dict[str, str]]) -> None:
+def test_nothing_secret_is_kept(collected: Callable[[], dict[str, str]]) -> None:
     """Planted in variables, logs, events and the run's own sign-in; each left a gap that shows."""
-    files = collect()
+    files = collected()
 
     assert not [name for name, text in files.items() if "pl4nted" in text]
     assert files["logs/backstage-1.backstage.log"] == (
@@ -210,7 +209,7 @@ def test_nothing_secret_is_kept(collect: Callable[[], dict[str, str]]) -> None:
 
 
 def test_what_cannot_be_read_is_named_and_the_rest_kept(
-    collect: Callable[[], dict[str, str]], cluster: Cluster
+    collected: Callable[[], dict[str, str]], cluster: Cluster
 ) -> None:
     """Refused, absent, garbled: a line each, and no exception."""
     refused = {"message": 'events is forbidden: User "x" cannot list'}
@@ -218,7 +217,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_kept(
     cluster.failing["/api/v1/namespaces/backstage/pods/backstage-1/log"] = Answer(500, "overloaded")
     cluster.objects.remove(RECORDED["gateway"])
 
-    files = collect()
+    files = collected()
 
     assert files["missing.txt"].splitlines() == [
         "Gateway mcp/external-gw-01: does not exist",
@@ -230,23 +229,23 @@ def test_what_cannot_be_read_is_named_and_the_rest_kept(
     assert "objects/pod-backstage-backstage-1.yaml" in files
 
 
-def test_no_api_server_is_noted_too(collect: Callable[[], dict[str, str]], cluster: Cluster) -> None:
+def test_no_api_server_is_noted_too(collected: Callable[[], dict[str, str]], cluster: Cluster) -> None:
     """Every part is named, once."""
     cluster.failing = {root: Answer(503, "") for root in KINDS}
 
-    missing = collect()["missing.txt"].splitlines()
+    missing = collected()["missing.txt"].splitlines()
 
     assert missing[0] == "Namespace backstage: 503 Service Unavailable"
     assert len(missing) == len(set(missing)) == 19
 
 
 def test_folder_that_cannot_be_written_is_logged(
-    collect: Callable[[], dict[str, str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    collected: Callable[[], dict[str, str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A full disk must not hide why the promise is broken."""
     (tmp_path / "evidence").write_text("a file is in the way")
 
-    assert collect() == {}
+    assert collected() == {}
     assert "is incomplete" in caplog.text
 
 

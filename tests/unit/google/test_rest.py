@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fixtures.environment.tables import Google
+from fixtures.environment.tables import GoogleTable
 from fixtures.google.rest import GoogleApis, NotFoundError, RefusedError
 from fixtures.google.tokens import token_source
 from fixtures.outcomes import NoVerdictError
@@ -74,7 +74,7 @@ def test_no_answer() -> None:
 def test_token_of_a_file_is_read_anew(tmp_path: Path) -> None:
     """Whoever writes it renews it."""
     file = tmp_path / "token"
-    token = token_source(Google.model_validate({**SETTINGS, "token_file": file}))
+    token = token_source(GoogleTable.model_validate({**SETTINGS, "token_file": file}))
 
     file.write_text("one\n")
     first = token()
@@ -88,9 +88,9 @@ def test_token_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("TOKEN", raising=False)
 
     with pytest.raises(NoVerdictError) as of_file:
-        token_source(Google.model_validate({**SETTINGS, "token_file": tmp_path / "none"}))()
+        token_source(GoogleTable.model_validate({**SETTINGS, "token_file": tmp_path / "none"}))()
     with pytest.raises(NoVerdictError) as of_variable:
-        token_source(Google.model_validate({**SETTINGS, "token_variable": "TOKEN"}))()
+        token_source(GoogleTable.model_validate({**SETTINGS, "token_variable": "TOKEN"}))()
 
     assert str(of_file.value) == (
         f"expected: an access token in {tmp_path}/none\nseen: No such file or directory\nlook next: [google] token_file"

@@ -7,11 +7,11 @@ import google.oauth2.id_token
 import pytest
 from google.auth.exceptions import DefaultCredentialsError, RefreshError
 
-from fixtures.environment.tables import Google
+from fixtures.environment.tables import GoogleTable
 from fixtures.google.tokens import SCOPES, for_iap, token_source
 from fixtures.outcomes import NoVerdictError
 
-GOOGLE = Google(project="p", location="l", cluster="c")
+GOOGLE = GoogleTable(project="p", location="l", cluster="c")
 
 
 class Credentials:

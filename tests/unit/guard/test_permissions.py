@@ -12,18 +12,17 @@ import pytest
 import yaml
 
 from fixtures.guard.permissions import (
-    IDENTITIES,
     OPTIONAL,
     PERMISSIONS,
     RIGHTS,
     Guard,
     Right,
     beyond_observing,
-    identity_for,
     needed,
     rights,
 )
 from fixtures.guard.request_attributes import Access, ForbiddenByEnvironmentError, Namespaces, classify
+from manifests.rbac.apply import IDENTITIES
 
 Json = dict[str, Any]
 RBAC, LOAD = Path("manifests/rbac"), Path("manifests/load")
@@ -217,23 +216,16 @@ def test_namespaces_that_are_the_same_are_asked_about_once() -> None:
     assert len(asked) == len(set(asked))
 
 
-@pytest.mark.parametrize(
-    ("permissions", "identity"),
-    [({"observe"}, "observer"), ({"observe", "connect"}, "connector"), ({"load", "observe"}, "loader")],
-)
-def test_identity_is_the_least_that_suffices(permissions: set[str], identity: str) -> None:
-    """The last of the permissions in the order in which the identities build on each other."""
-    assert identity_for(permissions) == identity
-
-
-@pytest.mark.parametrize("permission", PERMISSIONS)
+@pytest.mark.parametrize(("permission", "identity"), list(zip(PERMISSIONS, IDENTITIES, strict=True)))
 @pytest.mark.parametrize(("overlay", "load"), [(RBAC, ""), (LOAD, "acceptance-load")], ids=["rbac", "load"])
-def test_rbac_grants_each_identity_exactly_the_written_list(permission: str, overlay: Path, load: str) -> None:
+def test_rbac_grants_each_identity_exactly_the_written_list(
+    permission: str, identity: str, overlay: Path, load: str
+) -> None:
     """Nothing of the manifests is missing, nothing too much: rules, bindings and their namespaces."""
     held = PERMISSIONS[: PERMISSIONS.index(permission) + 1]
     here = Namespaces(deployment="backstage", route="backstage", gateway="mcp", load=load)
 
-    granted = set(granted_to(f"acceptance-{IDENTITIES[permission]}", overlay))
+    granted = set(granted_to(f"acceptance-{identity}", overlay))
 
     assert granted == {right.within(here) for right in rights(held, here)}
 

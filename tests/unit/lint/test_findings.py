@@ -10,12 +10,12 @@ from typing import cast
 import pytest
 import yaml
 
-from fixtures.lint import findings
+from fixtures.environment.file import ROOT
+from fixtures.lint import findings as lint
 from fixtures.lint.rule import Surroundings
 from fixtures.reference.reference import Reference
 from tests.unit.patched import ABSENT, OVERLAYS, recorded_reference, rendered, with_object, with_patch
 
-ROOT = Path(__file__).parents[3]
 POD = "/spec/template/spec"
 PORTAL = f"{POD}/containers/0"
 SIDECAR = f"{POD}/initContainers/0"
@@ -24,9 +24,9 @@ RULE = "/spec/rules/0"
 CASES = yaml.safe_load((Path(__file__).parent / "cases.yaml").read_text())
 
 
-def complaints(reference: Reference, surroundings: Surroundings = findings.HERE) -> list[tuple[str, str]]:
+def complaints(reference: Reference, surroundings: Surroundings = lint.HERE) -> list[tuple[str, str]]:
     """The findings as pairs of rule and text, without cure and source."""
-    return [(each.rule, f"{each.field}: {each.wrong}") for each in findings.findings(reference, surroundings)]
+    return [(each.rule, f"{each.field}: {each.wrong}") for each in lint.findings(reference, surroundings)]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['rule']}: {case['change']}: {case['found'][0]}")
@@ -42,7 +42,7 @@ def test_every_rule_has_a_case() -> None:
     """A rule that nothing shows at work may not work."""
     elsewhere = {"reference-grant"}  # takes more than one change
 
-    assert {case["rule"] for case in CASES} | elsewhere == {rule.name for rule in findings.RULES}
+    assert {case["rule"] for case in CASES} | elsewhere == {rule.name for rule in lint.RULES}
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_summary_says_what_is_wrong_what_to_do_and_how_it_is_known() -> None:
     """The text of a refusal."""
     reference = with_patch(recorded_reference(), "PodMonitoring", "/spec/endpoints/0/port", "9464")
 
-    assert findings.summary(reference, findings.findings(reference)) == (
+    assert lint.summary(reference, lint.findings(reference)) == (
         "expected: nothing in manifests/overlays/local that GKE refuses or silently ignores\n"
         "seen: 1 found\n"
         '  PodMonitoring backstage/backstage spec.endpoints[0].port: "9464" is a name, not a number; '
@@ -204,7 +204,7 @@ def test_overlays_are_clean() -> None:
         references = list(threads.map(rendered, [overlay.name for overlay in overlays]))
 
     assert [overlay.name for overlay in overlays] == ["local", "prod", "staging"]
-    assert [str(finding) for reference in references for finding in findings.findings(reference)] == []
+    assert [str(finding) for reference in references for finding in lint.findings(reference)] == []
 
 
 def test_documentation_lists_every_rule() -> None:
@@ -212,4 +212,4 @@ def test_documentation_lists_every_rule() -> None:
     rules, _, _numbers = (ROOT / "docs" / "lint.md").read_text().partition("## What the manifests cannot say")
     rows = re.findall(r"^\| `([a-z-]+)` \|", rules, re.MULTILINE)
 
-    assert rows == [rule.name for rule in findings.RULES]
+    assert rows == [rule.name for rule in lint.RULES]

@@ -23,8 +23,8 @@ from fixtures.guard.request_attributes import Namespaces
 from fixtures.lease.journal import EndLoad, Entry, Journal
 from fixtures.load import in_cluster
 from fixtures.load import pods as load_pods
-from fixtures.load.in_cluster import Cluster, parts
-from fixtures.load.plan import PRESSURE, USERS, Plan, Row, Share, Tick
+from fixtures.load.in_cluster import LoadCluster, parts
+from fixtures.load.plan import PRESSURE, USERS, LoadPlan, LoadRow, Share, Tick
 from fixtures.load.pods import LoadPods
 from fixtures.load.share import PORT, line_of, part_of
 from fixtures.objects.manifest import Field
@@ -34,7 +34,9 @@ from fixtures.waiting import wait_for
 
 Json = dict[str, Any]
 PODS = "/api/v1/namespaces/acceptance-load/pods"
-PLAN = Plan("https://portal.test", None, "PEM", {"Authorization": "Bearer secret"}, Page("/big.js", ""), longest=100)
+PLAN = LoadPlan(
+    "https://portal.test", None, "PEM", {"Authorization": "Bearer secret"}, Page("/big.js", ""), longest=100
+)
 NAMES = ("load-1f-master", "load-1f-worker-1", "load-1f-worker-2")
 SETTINGS = LoadTable(workers=2, image="suite:1")
 
@@ -104,7 +106,7 @@ class Kubelet:
         elif "plan" in line:
             said = [line_of(Tick(self.clock(), {USERS: 0, PRESSURE: 0}, {USERS: 0, PRESSURE: 0}))]
         else:
-            said = [line_of(Row(1, PRESSURE, 0.1, "good"))] if PRESSURE in line else []
+            said = [line_of(LoadRow(1, PRESSURE, 0.1, "good"))] if PRESSURE in line else []
             if self.lost:
                 await self.streams[self.lost].send_bytes(b"\2gevent says\nMemoryError\n")
                 await self.streams[self.lost].close()
@@ -148,10 +150,10 @@ def memory() -> Memory:
 
 
 @pytest.fixture
-def cluster(client: GuardedClient, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+def cluster(client: GuardedClient, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> LoadCluster:
     """Where load `1f` is made."""
     monkeypatch.setattr("fixtures.load.pods.secrets.token_hex", lambda _: "1f")
-    return Cluster(client, Journal(memory), SETTINGS, within=5)
+    return LoadCluster(client, Journal(memory), SETTINGS, within=5)
 
 
 def test_part_reaches_the_pod_as_it_is() -> None:
@@ -187,7 +189,7 @@ def test_port_of_the_master_is_open_to_workers_only() -> None:
 
 
 def test_load_of_pods_is_written_as_if_it_was_made_here(
-    cluster: Cluster, kubelet: Kubelet, memory: Memory, tmp_path: Path
+    cluster: LoadCluster, kubelet: Kubelet, memory: Memory, tmp_path: Path
 ) -> None:
     """Noted before it is made, steered by the master's input, gone and forgotten at the end."""
     with cluster.making(PLAN, tmp_path / "load") as load:
@@ -197,7 +199,7 @@ def test_load_of_pods_is_written_as_if_it_was_made_here(
         load.turn(pressure=12.5)
         wait_for("a row", load.rows, until=bool, within=5, every=0.01, look_next="")
 
-    assert load.rows() == (Row(1, PRESSURE, 0.1, "good"),)
+    assert load.rows() == (LoadRow(1, PRESSURE, 0.1, "good"),)
     assert [each.sent[PRESSURE] for each in load.ticks()] == [0, 9]
     assert kubelet.pods == {}
     assert memory.written[-1] == "[]"
@@ -207,7 +209,7 @@ def test_load_of_pods_is_written_as_if_it_was_made_here(
 
 
 def test_silence_tells_pods_that_nobody_is_there(
-    cluster: Cluster, kubelet: Kubelet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: LoadCluster, kubelet: Kubelet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So all of them are told again and again that somebody is."""
     monkeypatch.setattr(in_cluster, "LIFE", 0.01)
@@ -223,7 +225,7 @@ def test_silence_tells_pods_that_nobody_is_there(
         )
 
 
-def test_lost_worker_leaves_no_verdict(cluster: Cluster, kubelet: Kubelet, tmp_path: Path) -> None:
+def test_lost_worker_leaves_no_verdict(cluster: LoadCluster, kubelet: Kubelet, tmp_path: Path) -> None:
     """Nobody knows what was offered; one sentence with the last that it said, and everything is removed."""
     kubelet.lost = NAMES[2]
 
@@ -244,7 +246,7 @@ def test_lost_worker_leaves_no_verdict(cluster: Cluster, kubelet: Kubelet, tmp_p
 
 
 def test_master_that_does_not_tell_the_last_leaves_no_verdict(
-    cluster: Cluster, kubelet: Kubelet, tmp_path: Path
+    cluster: LoadCluster, kubelet: Kubelet, tmp_path: Path
 ) -> None:
     """Rows may be missing."""
     kubelet.mute = True
@@ -255,7 +257,7 @@ def test_master_that_does_not_tell_the_last_leaves_no_verdict(
         load.ticks()
 
 
-def test_clock_that_differs_leaves_no_verdict(cluster: Cluster, kubelet: Kubelet, tmp_path: Path) -> None:
+def test_clock_that_differs_leaves_no_verdict(cluster: LoadCluster, kubelet: Kubelet, tmp_path: Path) -> None:
     """Times of there are set against times of here."""
     kubelet.clock = lambda: time.time() + 60
 
@@ -263,7 +265,7 @@ def test_clock_that_differs_leaves_no_verdict(cluster: Cluster, kubelet: Kubelet
         pass
 
 
-def test_pods_that_cannot_run_leave_no_verdict_at_once(cluster: Cluster, kubelet: Kubelet, tmp_path: Path) -> None:
+def test_pods_that_cannot_run_leave_no_verdict_at_once(cluster: LoadCluster, kubelet: Kubelet, tmp_path: Path) -> None:
     """Waiting changes nothing of an image that is not there."""
     kubelet.state = {"waiting": {"reason": "ImagePullBackOff"}}
 

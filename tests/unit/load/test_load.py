@@ -12,18 +12,19 @@ from aiohttp import web
 
 from fixtures.load.load import Load, offered, plan_for, served
 from fixtures.load.local import Process, making
-from fixtures.load.plan import CATALOG, PRESSURE, USERS, Plan, Row, Schedule, Share, Tick, plan_of, summed
+from fixtures.load.plan import CATALOG, PRESSURE, USERS, LoadPlan, LoadRow, Schedule, Share, Tick, plan_of, summed
 from fixtures.outcomes import NoVerdictError
 from fixtures.scaling import experiment
 from fixtures.traffic.plan import Page
+from fixtures.traffic.process import stop
 from fixtures.waiting import DeadlinePassedError, no_verdict_if_late, wait_for
 
-PLAN = Plan("http://portal.test", None, None, {"Authorization": "Bearer secret"}, Page("/static/big.js", ""))
+PLAN = LoadPlan("http://portal.test", None, None, {"Authorization": "Bearer secret"}, Page("/static/big.js", ""))
 
 
-def rows(*outcomes: str, kind: str = USERS) -> list[Row]:
+def rows(*outcomes: str, kind: str = USERS) -> list[LoadRow]:
     """Requests of these outcomes; each takes 0.1 s longer than the one before."""
-    return [Row(float(place), kind, (place + 1) / 10, outcome) for place, outcome in enumerate(outcomes)]
+    return [LoadRow(float(place), kind, (place + 1) / 10, outcome) for place, outcome in enumerate(outcomes)]
 
 
 def test_plan_reaches_the_process_as_it_is() -> None:
@@ -143,7 +144,7 @@ def test_process_sends_what_is_due_and_ends_with_its_input(portal: tuple[str, li
     """To the pinned address, signed in; a row for each request; rates change while it runs."""
     url, asked = portal
     port = url.rpartition(":")[2]
-    plan = Plan(f"http://portal.test:{port}", "127.0.0.1", None, PLAN.headers, PLAN.pressure, users_rate=40)
+    plan = LoadPlan(f"http://portal.test:{port}", "127.0.0.1", None, PLAN.headers, PLAN.pressure, users_rate=40)
 
     with making(plan, tmp_path / "load") as load:
         load.turn(pressure=50)
@@ -162,17 +163,17 @@ def test_process_sends_what_is_due_and_ends_with_its_input(portal: tuple[str, li
     assert not any("secret" in file.read_text() for file in load.folder.iterdir())
 
 
-def kinds(seen: tuple[Row, ...]) -> set[tuple[str, str]]:
+def kinds(seen: tuple[LoadRow, ...]) -> set[tuple[str, str]]:
     """Kinds of requests and what became of them."""
     return {(row.kind, row.outcome) for row in seen}
 
 
 def test_process_that_does_not_start_leaves_no_verdict(tmp_path: Path) -> None:
     """And says why in its log."""
-    process = Process(subprocess.Popen(["false"], stdin=subprocess.PIPE, text=True), tmp_path / "load.log")
-    load = Load(process, tmp_path)
+    process = subprocess.Popen(["false"], stdin=subprocess.PIPE, text=True)
+    load = Load(Process(process, tmp_path / "load.log"), tmp_path)
     (tmp_path / "load.log").write_text("first\nModuleNotFoundError: no locust\n")
-    process.stop()
+    stop(process, grace=10)
 
     with pytest.raises(NoVerdictError) as failed:
         load.turn(pressure=1)
@@ -185,26 +186,16 @@ def test_process_that_does_not_start_leaves_no_verdict(tmp_path: Path) -> None:
     )
 
 
-def test_process_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is left behind, whatever it takes."""
-    monkeypatch.setattr("fixtures.load.local.ENDED", 0.01)
-    process = subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE, text=True)
-
-    Process(process, tmp_path / "load.log").stop()
-
-    assert process.returncode == -9
-
-
 def test_rows_end_with_the_last_whole_line(tmp_path: Path) -> None:
     """Somebody is still writing."""
-    process = Process(subprocess.Popen(["true"], stdin=subprocess.PIPE, text=True), tmp_path / "load.log")
+    process = subprocess.Popen(["true"], stdin=subprocess.PIPE, text=True)
     (tmp_path / "requests.jsonl").write_text(
         '{"at": 1.0, "kind": "users", "seconds": 0.1, "outcome": "good"}\n{"at": 2.0, "ki'
     )
-    load = Load(process, tmp_path)
-    process.stop()
+    load = Load(Process(process, tmp_path / "load.log"), tmp_path)
+    stop(process, grace=10)
 
-    assert load.rows() == (Row(1.0, USERS, 0.1, "good"),)
+    assert load.rows() == (LoadRow(1.0, USERS, 0.1, "good"),)
     assert load.ticks() == ()
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from fixtures.load.plan import PRESSURE, REQUESTS, TICKS, USERS, Plan, Share
+from fixtures.load.plan import PRESSURE, REQUESTS, TICKS, USERS, LoadPlan, Share
 from fixtures.load.share import OVER, Part, understood
 from fixtures.traffic.plan import Page
 from fixtures.waiting import wait_for
@@ -35,7 +35,7 @@ sys.exit(main())
 class Crew:
     """A master and its workers."""
 
-    def __init__(self, plan: Plan, workers: int) -> None:
+    def __init__(self, plan: LoadPlan, workers: int) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         shares = (Share(turn, workers) for turn in range(1, workers + 1))
@@ -87,7 +87,9 @@ def crew(serve: Callable[[web.Application], str]) -> Iterator[Crew]:
     application = web.Application()
     application.router.add_get("/{path:.*}", answer)
     port = serve(application).rpartition(":")[2]
-    plan = Plan(f"http://portal.test:{port}", "127.0.0.1", None, {}, Page("/big.js", ""), users_rate=20, most_at_once=3)
+    plan = LoadPlan(
+        f"http://portal.test:{port}", "127.0.0.1", None, {}, Page("/big.js", ""), users_rate=20, most_at_once=3
+    )
     crew = Crew(plan, 2)
     try:
         wait_for("a count", lambda: crew.told(TICKS), until=bool, within=30, every=0.02, look_next="")

@@ -15,7 +15,6 @@ import pytest
 import yaml
 from typing_extensions import override
 
-from fixtures.guard.permissions import IDENTITIES
 from manifests.rbac import apply
 
 RBAC = Path("manifests/rbac")
@@ -41,11 +40,6 @@ class Scripted(apply.Kubectl):
 def rendered(kustomization: Path) -> str:
     """What kubectl makes of a kustomization."""
     return subprocess.run([KUBECTL, "kustomize", kustomization], check=True, capture_output=True, text=True).stdout
-
-
-def test_identities_are_those_of_the_written_list() -> None:
-    """The tool does not import the suite, so it has the names once more."""
-    assert tuple(IDENTITIES.values()) == apply.IDENTITIES
 
 
 def test_namespace_is_created_before_the_bindings_in_it_and_only_if_it_is_absent() -> None:

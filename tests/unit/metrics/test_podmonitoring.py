@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from fixtures.api.pods import Pod
-from fixtures.environment.tables import Google
+from fixtures.environment.tables import GoogleTable
 from fixtures.google.rest import GoogleApis
 from fixtures.metrics.podmonitoring import (
     by_status,
@@ -30,7 +30,7 @@ from tests.unit.patched import ABSENT, RECORDED, patched
 PODMONITORING: dict[str, Any] = json.loads((RECORDED / "metrics" / "podmonitoring.json").read_text())
 UPDATED = datetime(2026, 11, 24, 11, 52, 0, tzinfo=UTC)
 ENDPOINT = "/status/endpointStatuses/0"
-SETTINGS = Google(project="p", location="us-east4", cluster="lab", monitoring="https://monitoring.test")
+SETTINGS = GoogleTable(project="p", location="us-east4", cluster="lab", monitoring="https://monitoring.test")
 
 
 def scraping_with(pointer: str, value: object) -> Field:

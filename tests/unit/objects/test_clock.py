@@ -26,7 +26,7 @@ DATE = "Thu, 01 Jan 2026 12:00:00 GMT"
     ],
 )
 def test_difference_is_what_is_certain(date: str | None, sent: float, received: float, seconds: float) -> None:
-    """The time of an answer and the missing fraction of a second are nobody's fault."""
+    """The time of an answer and the missing fraction of a second count for nobody."""
     found = clock.ahead(date, NOW + timedelta(seconds=sent), NOW + timedelta(seconds=received))
 
     assert found == pytest.approx(seconds)

@@ -14,7 +14,7 @@ from fixtures.objects.manifest import Field, Manifest
 from fixtures.outcomes import NoVerdictError
 from fixtures.platform.disruption_budget import (
     Budget,
-    Coverage,
+    BudgetCoverage,
     DeadlockedBudgetError,
     allows_one,
     budget_of,
@@ -127,7 +127,7 @@ def test_coverage_says_what_is_wrong(budgets: tuple[Budget, ...], seen: str) -> 
 
     assert str(found) == seen
     assert found.exact is (not seen)
-    assert isinstance(found, Coverage)
+    assert isinstance(found, BudgetCoverage)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from fixtures.objects.manifest import Field, Manifest
 from fixtures.outcomes import NoVerdictError
 from fixtures.platform import load_balancer
 from fixtures.platform.health_check_policy import CONDITION, EVENT, Policy, policy_of, read_policy
-from fixtures.platform.load_balancer import Backends
+from fixtures.platform.load_balancer import LoadBalancerBackends
 from tests.unit.patched import patched
 from tests.unit.recorded_gateway import POLICY, Live, condition
 
@@ -103,7 +103,7 @@ def pod(name: str, *gate: str, ready: str = "True", gated: bool = True, address:
 GOOD = pod("good", "True", READY, HEALTHY)
 
 
-def read(*pods: Pod, endpoints: dict[str, list[str]] | None = None) -> Backends:
+def read(*pods: Pod, endpoints: dict[str, list[str]] | None = None) -> LoadBalancerBackends:
     """What is said of some pods."""
     return load_balancer.backends(pods, endpoints)
 

@@ -6,7 +6,7 @@ import pytest
 
 from fixtures.api.pods import Pod
 from fixtures.objects.manifest import Field, Manifest
-from fixtures.platform.service import Backends, Endpoint, addresses, endpoints_of, portal_service, ports_meant
+from fixtures.platform.service import Endpoint, ServiceBackends, addresses, endpoints_of, portal_service, ports_meant
 from fixtures.reference.reference import InvalidReferenceError, Reference, render
 from fixtures.waiting import DeadlinePassedError, wait_for
 from tests.unit.patched import ABSENT, RECORDED, patched, recorded_reference, with_object, with_patch
@@ -22,9 +22,9 @@ def endpoints_after(pointer: str, value: object) -> tuple[Endpoint, ...]:
     return endpoints_of(Field(patched(SLICE.body, pointer, value)))
 
 
-def backends(*, pods: tuple[Pod, ...] = PODS, endpoints: tuple[Endpoint, ...] | None = None) -> Backends:
+def backends(*, pods: tuple[Pod, ...] = PODS, endpoints: tuple[Endpoint, ...] | None = None) -> ServiceBackends:
     """The lab's, or others."""
-    return Backends((7007,), pods, endpoints_of(Field(SLICE.body)) if endpoints is None else endpoints)
+    return ServiceBackends((7007,), pods, endpoints_of(Field(SLICE.body)) if endpoints is None else endpoints)
 
 
 def pod_after(pod: Pod, pointer: str, value: object) -> Pod:

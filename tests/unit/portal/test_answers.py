@@ -1,4 +1,4 @@
-"""One request at one address: what came back, what it is taken for, and whose fault it is when nothing did."""
+"""One request at one address: what came back, what it is taken for, and what it means when nothing did."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import httpx
 import pytest
 from aiohttp import web
 
-from fixtures.environment.tables import Portal
+from fixtures.environment.tables import PortalTable
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal import answers
-from fixtures.portal.answers import Answer, ask, fault, own_page, redirects
+from fixtures.portal.answers import Answer, ask, own_page, redirects, unanswered
 from fixtures.portal.client import Entrance
 
 HOSTNAME = "backstage.lab.test"
-PORTAL = Portal.model_validate(
+PORTAL = PortalTable.model_validate(
     {"hostname": HOSTNAME, "tls_minimum": "TLSv1.2", "certificate_days_left": 1, "auth": "none"}
 )
 IAP = PORTAL.model_copy(update={"auth": "iap", "iap_audience": "audience"})
 PAGE = f"<html>{PORTAL.marker}></html>"
 
 
-def entrance(address: str = "127.0.0.1", portal: Portal = PORTAL) -> Entrance:
+def entrance(address: str = "127.0.0.1", portal: PortalTable = PORTAL) -> Entrance:
     """A way to the portal."""
     return Entrance(HOSTNAME, address, None, 5, portal)
 
@@ -67,7 +67,7 @@ def test_redirect_is_an_answer(port: int) -> None:
 
 
 def test_silence_is_an_answer_that_says_why() -> None:
-    """A load balancer that is not there is the portal's fault, as long as nothing speaks against it."""
+    """A load balancer that is not there breaks the portal's promise, as long as nothing speaks against it."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
 
@@ -102,7 +102,7 @@ def test_answer_is_shown_in_few_words(answer: Answer, text: str) -> None:
         pytest.param(Answer("", 302, location="https://elsewhere/"), IAP, False, id="another redirect"),
     ],
 )
-def test_own_page_is_known_by_what_only_it_has(answer: Answer, portal: Portal, *, own: bool) -> None:
+def test_own_page_is_known_by_what_only_it_has(answer: Answer, portal: PortalTable, *, own: bool) -> None:
     """A 200 alone proves nothing; behind a sign-in the sign-in is what shows."""
     assert own_page(answer, portal) is own
 
@@ -163,16 +163,16 @@ def raised(cause: BaseException) -> httpx.ConnectError:
         ),
     ],
 )
-def test_fault_is_the_portals_unless_it_lies_with_the_prober(
+def test_no_answer_breaks_the_promise_unless_it_lies_with_the_prober(
     error: OSError | httpx.RequestError, kind: type[Exception], text: str
 ) -> None:
     """What is said is the innermost cause, at which address."""
-    found = fault(entrance("10.0.0.1"), "an answer", error)
+    found = unanswered(entrance("10.0.0.1"), "an answer", error)
 
     assert (type(found), str(found)) == (kind, text)
 
 
-def test_fault_is_the_probers_if_the_control_page_does_not_answer_either() -> None:
+def test_no_answer_is_no_verdict_if_the_control_page_does_not_answer_either() -> None:
     """Nothing is said about the portal then; a request ends at once."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]

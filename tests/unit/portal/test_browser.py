@@ -12,13 +12,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from fixtures.environment.tables import Portal
+from fixtures.environment.tables import PortalTable
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal import browser
 from fixtures.portal.browser import Shown
 from fixtures.portal.client import Entrance
 
-PORTAL = Portal.model_validate(
+PORTAL = PortalTable.model_validate(
     {"hostname": "portal.example", "tls_minimum": "TLSv1.2", "certificate_days_left": 1, "auth": "guest"}
 )
 CATALOG = Shown(

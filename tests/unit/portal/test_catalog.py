@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from fixtures.environment.tables import Portal
+from fixtures.environment.tables import PortalTable
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal import catalog
 from fixtures.portal.catalog import CatalogAnswer, catalog_answer, conclusive
@@ -102,7 +102,7 @@ class Answering(Entrance):
 
     def __init__(self, handler: Handler, **settings: str) -> None:
         common = {"hostname": "portal.example", "tls_minimum": "TLSv1.2", "certificate_days_left": 1, "auth": "none"}
-        super().__init__("portal.example", None, None, 1.0, Portal.model_validate(common | settings))
+        super().__init__("portal.example", None, None, 1.0, PortalTable.model_validate(common | settings))
         object.__setattr__(self, "handler", handler)
 
     def anonymous(self, **options: Any) -> httpx.Client:  # noqa: ANN401 - as httpx has it

@@ -18,9 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from fixtures.outcomes import NoVerdictError
-from fixtures.portal import certificate as tls
 from fixtures.portal import tls_versions
-from fixtures.portal.certificate import Certificate, presented
+from fixtures.portal.certificate import Certificate, Presented, expiry, presented
 
 HOSTNAME = "backstage.lab.test"
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -83,7 +82,7 @@ def showing(certificate: Path) -> Iterator[int]:
             thread.join()
 
 
-def shown(certificate: Path, ca_file: Path) -> tls.Presented:
+def shown(certificate: Path, ca_file: Path) -> Presented:
     """What a server with this certificate shows to whoever trusts that authority."""
     with showing(certificate) as port:
         return presented("127.0.0.1", HOSTNAME, ca_file, timeout=5, port=port)
@@ -116,7 +115,7 @@ def test_certificate_of_a_stranger_is_not_trusted(authority: Authority, tmp_path
 
 
 def test_certificate_for_another_name_is_trusted_and_not_for_this_one(authority: Authority) -> None:
-    """The two faults are told apart."""
+    """The two defects are told apart."""
     found = shown(authority.certificate("other.lab.test", days=20), authority.file)
 
     assert found.distrust == ""
@@ -137,7 +136,7 @@ def test_certificate_for_another_name_is_trusted_and_not_for_this_one(authority:
 )
 def test_certificate_is_for_a_name_or_for_all_beside_it(name: str, *, good: bool) -> None:
     """A wildcard stands for one label and no more."""
-    assert Certificate((name,), "CN=lab", NOW, NOW).is_for(HOSTNAME) is good
+    assert Certificate((name,), "CN=lab", NOW).is_for(HOSTNAME) is good
 
 
 @pytest.mark.parametrize(
@@ -149,7 +148,7 @@ def test_certificate_is_for_a_name_or_for_all_beside_it(name: str, *, good: bool
 )
 def test_expiry_is_said_in_days_and_as_a_date(end: datetime, text: str) -> None:
     """How urgent it is, and when it was or will be."""
-    assert tls.expiry(Certificate((), "CN=lab", NOW, end), NOW) == text
+    assert expiry(Certificate((), "CN=lab", end), NOW) == text
 
 
 def test_server_that_hangs_up_is_an_error_of_the_connection() -> None:

@@ -9,9 +9,10 @@ import httpx
 import pytest
 
 import fixtures.portal.client
-from fixtures.environment.tables import Portal
+from fixtures.environment.tables import PortalTable
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal.client import Entrance, Pinned, entrance_of
+from fixtures.portal.pinned import Pin
 
 PORTAL: dict[str, Any] = {"hostname": "portal.test", "tls_minimum": "TLSv1.2", "certificate_days_left": 1}
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -19,7 +20,7 @@ Answer = Callable[[httpx.Request], httpx.Response]
 
 def entrance(monkeypatch: pytest.MonkeyPatch, answer: Answer, **portal: object) -> Entrance:
     """The way to a portal that answers so."""
-    found = entrance_of(Portal.model_validate({**PORTAL, **portal}), timeout=1)
+    found = entrance_of(PortalTable.model_validate({**PORTAL, **portal}), timeout=1)
     transport = httpx.MockTransport(answer)
     anonymous = Entrance.anonymous
     monkeypatch.setattr(
@@ -89,7 +90,7 @@ def test_portal_that_lets_nobody_in_breaks_its_promise(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(("control", "kind"), [(200, AssertionError), (503, NoVerdictError)])
-def test_no_answer_is_the_probers_fault_where_the_control_page_fails_too(
+def test_no_answer_is_the_probers_trouble_where_the_control_page_fails_too(
     monkeypatch: pytest.MonkeyPatch, control: int, kind: type[Exception]
 ) -> None:
     """A promise is not broken by the network of whoever looks."""
@@ -106,7 +107,7 @@ def test_no_answer_is_the_probers_fault_where_the_control_page_fails_too(
 
 def test_pinned_address_keeps_the_name() -> None:
     """Connection to the address; TLS and Host speak of the portal."""
-    way = entrance_of(Portal.model_validate({**PORTAL, "auth": "none", "pinned_address": "127.0.0.9"}), timeout=1)
+    way = entrance_of(PortalTable.model_validate({**PORTAL, "auth": "none", "pinned_address": "127.0.0.9"}), timeout=1)
     sent: list[httpx.Request] = []
 
     class Recording(Pinned):
@@ -116,7 +117,7 @@ def test_pinned_address_keeps_the_name() -> None:
                 super().handle_request(request)
             return httpx.Response(200)
 
-    with way.client(transport=Recording("127.0.0.9", verify=False)) as http:
+    with way.client(transport=Recording(Pin("portal.test", "127.0.0.9"), verify=False)) as http:
         http.get("https://portal.test:1/")
 
     assert str(sent[0].url) == "https://127.0.0.9:1/"

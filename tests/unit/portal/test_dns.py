@@ -13,12 +13,12 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from fixtures.environment.tables import Portal
+from fixtures.environment.tables import PortalTable
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal.dns import Lookup, NoAnswerError, Resolved, lookup, resolve
 
 HOSTNAME = "backstage.lab.test"
-PORTAL = Portal.model_validate(
+PORTAL = PortalTable.model_validate(
     {
         "hostname": HOSTNAME,
         "tls_minimum": "TLSv1.2",

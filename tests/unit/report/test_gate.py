@@ -12,7 +12,7 @@ import pytest
 
 from fixtures.environment.file import ROOT
 from fixtures.objects.manifest import Field
-from fixtures.report.gate import Wanted, main, refusal
+from fixtures.report.gate import Promotion, main, refusal
 
 DIGEST = f"sha256:{'a' * 64}"
 OTHER = f"sha256:{'b' * 64}"
@@ -37,7 +37,7 @@ VALIDATOR = jsonschema.Draft202012Validator(json.loads((ROOT / "docs" / "verdict
 
 def refused(image: str = IMAGE, **changed: object) -> str:
     """The sentence for a verdict that differs so."""
-    return refusal(Field({**ACCEPTED, **changed}), Wanted(image, "staging", timedelta(hours=2)), NOW)
+    return refusal(Field({**ACCEPTED, **changed}), Promotion(image, "staging", timedelta(hours=2)), NOW)
 
 
 @pytest.fixture

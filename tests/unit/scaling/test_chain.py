@@ -12,17 +12,18 @@ from typing import Any, cast
 import pytest
 
 from fixtures.api.watch import Change
-from fixtures.load.plan import PRESSURE, USERS, Row, Tick
+from fixtures.load.plan import PRESSURE, USERS, LoadRow, Tick
 from fixtures.objects.manifest import Field
 from fixtures.platform.autoscaler import autoscaler_of
 from fixtures.scaling.calibration import Usage
-from fixtures.scaling.chain import CREATED, LINKS, READY, SCHEDULED, SERVING, Recording, chain, pods_over_time
+from fixtures.scaling.chain import ABOVE, CREATED, RAISED, READY, SCHEDULED, SERVING, Recording, chain, pods_over_time
 from fixtures.scaling.result import BEGINS, ENDS, SHRUNK, Visit
 from fixtures.scaling.timeline import by_second, timeline
 from tests.unit.patched import RECORDED
 
 SEEN: dict[str, Any] = json.loads((RECORDED / "autoscaling" / "scale-out.json").read_text())
 BEGAN: float = SEEN["began"]
+LINKS = (ABOVE, RAISED, CREATED, SCHEDULED, READY, SERVING)
 
 
 def changes(what: str) -> tuple[Change, ...]:
@@ -140,11 +141,11 @@ def test_state_of_a_second_is_what_was_seen_by_its_end() -> None:
 
 
 ROWS = (
-    Row(BEGAN + 0.2, USERS, 0.1, "good"),
-    Row(BEGAN + 0.4, PRESSURE, 1.0, "good"),
-    Row(BEGAN + 30.0, PRESSURE, 0.1, "503"),
-    Row(BEGAN + 58.5, USERS, 0.3, "good"),
-    Row(BEGAN + 70.0, USERS, 0.2, "ConnectionResetError"),
+    LoadRow(BEGAN + 0.2, USERS, 0.1, "good"),
+    LoadRow(BEGAN + 0.4, PRESSURE, 1.0, "good"),
+    LoadRow(BEGAN + 30.0, PRESSURE, 0.1, "503"),
+    LoadRow(BEGAN + 58.5, USERS, 0.3, "good"),
+    LoadRow(BEGAN + 70.0, USERS, 0.2, "ConnectionResetError"),
 )
 MARKS = ((BEGAN, BEGINS), (BEGAN + 67.6, ENDS), (BEGAN + 133.7, SHRUNK))
 TICKS = tuple(Tick(BEGAN + at, {PRESSURE: 6 * at}, {PRESSURE: 6 * at}) for at in range(80))

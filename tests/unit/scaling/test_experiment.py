@@ -13,7 +13,7 @@ from fixtures.api.pods import Pod
 from fixtures.api.watch import Change
 from fixtures.environment.timeouts import Timeouts
 from fixtures.load.load import Load
-from fixtures.load.plan import PRESSURE, USERS, Row, Tick
+from fixtures.load.plan import PRESSURE, USERS, LoadRow, Tick
 from fixtures.objects.manifest import Field
 from fixtures.outcomes import NoVerdictError
 from fixtures.platform.autoscaler import Autoscaler, autoscaler_of
@@ -48,9 +48,9 @@ class Sent(Load):
     def check(self) -> None:
         """It lasts."""
 
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[LoadRow, ...]:
         """Users are served all the time, and those who are looked for are always there."""
-        return tuple(Row(time.time() + 1, USERS, 0.1, "good") for _ in range(30))
+        return tuple(LoadRow(time.time() + 1, USERS, 0.1, "good") for _ in range(30))
 
     def ticks(self) -> tuple[Tick, ...]:
         """All that was due was sent, within the second before now."""

@@ -8,17 +8,17 @@ from fractions import Fraction
 
 import pytest
 
-from fixtures.traffic.outages import Outage, Row, by_class, failures, longest, outages, percentile, summary, upper_bound
+from fixtures.traffic.outages import Outage, TrafficRow, failures, latency, longest, outages, summary, upper_bound
 
 BEGIN = 1_800_000_000.0
 """2027-01-15 08:00:00 UTC."""
 
 
-def sent(outcomes: str, kind: str = "new", period: float = 0.5, seconds: float = 0.03) -> list[Row]:
+def sent(outcomes: str, kind: str = "new", period: float = 0.5, seconds: float = 0.03) -> list[TrafficRow]:
     """Requests on schedule; `.` is a good one, `5` a 5xx, `r` a reset, `t` too slow."""
     names = {".": "good", "5": "5xx", "r": "reset", "t": "too slow"}
     return [
-        Row(
+        TrafficRow(
             scheduled=BEGIN + number * period,
             late=0.001,
             kind=kind,
@@ -86,13 +86,6 @@ def test_outage_whose_ends_were_sent_late_says_so() -> None:
     )
 
 
-def test_outage_of_a_class_begins_with_that_class_and_is_prolonged_by_any() -> None:
-    """Each class has its own longest outage."""
-    found = by_class(sent(".rr55..5."))
-
-    assert {outcome: outage.seconds for outcome, outage in found.items()} == {"reset": 2.0, "5xx": 1.0}
-
-
 def test_longest_of_equally_long_outages_is_the_one_without_an_end() -> None:
     """At least so long may be longer."""
     closed, unfinished = Outage("new", 0.0, 1.0, {"5xx": 2}), Outage("reused", 5.0, 6.0, {"5xx": 2}, open=True)
@@ -131,12 +124,12 @@ def test_upper_bound_of_many_requests_is_found() -> None:
     assert 0.0100 < upper_bound(1000, 100_000) < 0.0106
 
 
-def test_percentile_is_the_nearest_rank_of_good_answers() -> None:
+def test_latency_is_the_nearest_rank_of_good_answers() -> None:
     """A refused connection is quick, but no answer."""
     rows = [row for number in range(1, 21) for row in sent(".", seconds=number / 10)] + sent("rrrr", seconds=0.001)
 
-    assert (percentile(rows, 0.95), percentile(rows, 0.5), percentile(rows, 1.0)) == (1.9, 1.0, 2.0)
-    assert math.isnan(percentile(sent("rr"), 0.95))
+    assert (latency(rows, 0.95), latency(rows, 0.5), latency(rows, 1.0)) == (1.9, 1.0, 2.0)
+    assert math.isnan(latency(sent("rr"), 0.95))
 
 
 def test_summary_of_good_requests() -> None:

@@ -1,23 +1,25 @@
-"""When the prober is at fault, and when it is not."""
+"""What speaks against the prober's figures, and what does not."""
 
 from __future__ import annotations
 
-from fixtures.traffic.outages import Row
-from fixtures.traffic.plan import KINDS, Page, Plan, plan_of
-from fixtures.traffic.prober import Look, excuses, fault
+from fixtures.traffic.outages import TrafficRow
+from fixtures.traffic.plan import KINDS, Page, TrafficPlan, plan_of
+from fixtures.traffic.prober import Look, excuses, objection
 
-PLAN = Plan("https://backstage.test", None, None, {}, Page("/", "backstage"), connect_limit=5.0, request_limit=10.0)
+PLAN = TrafficPlan(
+    "https://backstage.test", None, None, {}, Page("/", "backstage"), connect_limit=5.0, request_limit=10.0
+)
 SECONDS = 10
 
 
-def rows(outcome: str = "good", phases: tuple[str, ...] = ("first byte",), seconds: float = 0.03) -> list[Row]:
+def rows(outcome: str = "good", phases: tuple[str, ...] = ("first byte",), seconds: float = 0.03) -> list[TrafficRow]:
     """Ten seconds of requests, of which that of second 5 on a new connection ends so."""
     good = [
-        Row(number * PLAN.period(kind), 0.001, kind, "/", "good", 0.03)
+        TrafficRow(number * PLAN.period(kind), 0.001, kind, "/", "good", 0.03)
         for kind in KINDS
         for number in range(round(SECONDS / PLAN.period(kind)))
     ]
-    bad = Row(5.0, 0.001, "new", "/", outcome, seconds, dict.fromkeys(phases, 0.0))
+    bad = TrafficRow(5.0, 0.001, "new", "/", outcome, seconds, dict.fromkeys(phases, 0.0))
     return [bad if (row.kind, row.scheduled) == ("new", 5.0) else row for row in good]
 
 
@@ -27,9 +29,9 @@ def looks(**at_five: object) -> list[Look]:
     return [Look(**{**vars(look), **at_five}) if look.scheduled == 5 else look for look in fine]
 
 
-def judged(sent: list[Row], seen: list[Look], least: int = 100) -> tuple[str, str] | None:
-    """Whose fault, if the prober's."""
-    return fault(PLAN, sent, seen, seconds=SECONDS, least=least)
+def judged(sent: list[TrafficRow], seen: list[Look], least: int = 100) -> tuple[str, str] | None:
+    """The prober's own trouble, if any."""
+    return objection(PLAN, sent, seen, seconds=SECONDS, least=least)
 
 
 def test_failed_requests_count_while_the_prober_is_well() -> None:
@@ -55,7 +57,7 @@ def test_requests_that_were_not_sent_are_no_evidence() -> None:
 
 def test_requests_that_were_sent_late_are_no_evidence() -> None:
     """What was due in the third second was sent in the fourth."""
-    late = [Row(**{**vars(row), "late": 1.0}) if 3 <= row.scheduled < 4 else row for row in rows()]
+    late = [TrafficRow(**{**vars(row), "late": 1.0}) if 3 <= row.scheduled < 4 else row for row in rows()]
 
     assert judged(late, looks()) == (
         "95 % of 200 requests sent within 0.5 s of being due",
@@ -118,7 +120,9 @@ def test_refusal_is_not_excused_by_a_prober_that_was_held_up() -> None:
 
 def test_plan_arrives_as_it_was_sent_and_does_not_show_its_headers() -> None:
     """It goes by a pipe as one line; tokens are in it, so it is not for printing."""
-    plan = Plan("https://backstage.test", "192.0.2.1", None, {"Authorization": "Bearer x"}, Page("/", '"'), rate=30.0)
+    plan = TrafficPlan(
+        "https://backstage.test", "192.0.2.1", None, {"Authorization": "Bearer x"}, Page("/", '"'), rate=30.0
+    )
 
     assert plan_of(plan.to_json()) == plan
     assert "\n" not in plan.to_json()

@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fixtures.traffic import request as traffic_request
-from fixtures.traffic.outages import Row
-from fixtures.traffic.plan import Page, Plan
-from fixtures.traffic.request import Client, reason
+from fixtures.traffic.outages import TrafficRow
+from fixtures.traffic.plan import Page, TrafficPlan
+from fixtures.traffic.request import TrafficClient, reason
 
-PLAN = Plan("", None, None, {"Authorization": "Bearer token"}, Page("/", "backstage.io"), request_limit=5.0)
+PLAN = TrafficPlan("", None, None, {"Authorization": "Bearer token"}, Page("/", "backstage.io"), request_limit=5.0)
 HASTY = replace(PLAN, address="127.0.0.1", connect_limit=0.05, request_limit=0.1)
 """A busy machine may take longer to look up a name, be it one that needs no asking."""
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n<backstage.io>"
@@ -63,18 +63,21 @@ async def serving(handler: Handler, certificate: ssl.SSLContext | None = None) -
 
 def rows_from(
     handler: Handler,
-    plan: Plan = PLAN,
+    plan: TrafficPlan = PLAN,
     *,
     kinds: tuple[str, ...] = ("new",),
     scheme: str = "http",
     host: str = "127.0.0.1",
     certificate: ssl.SSLContext | None = None,
-) -> list[Row]:
+) -> list[TrafficRow]:
     """What one client gets that sends a request of each of these kinds, one after the other."""
 
-    async def ask() -> list[Row]:
+    async def ask() -> list[TrafficRow]:
         async with serving(handler, certificate) as port:
-            client, now = Client(replace(plan, url=f"{scheme}://{host}:{port}")), asyncio.get_running_loop().time()
+            client, now = (
+                TrafficClient(replace(plan, url=f"{scheme}://{host}:{port}")),
+                asyncio.get_running_loop().time(),
+            )
             rows = [await client.send(kind, now, 0.0) for kind in kinds]
             await client.close()
             return rows
@@ -82,7 +85,7 @@ def rows_from(
     return asyncio.run(ask())
 
 
-def row_from(handler: Handler, plan: Plan = PLAN, **options: str) -> Row:
+def row_from(handler: Handler, plan: TrafficPlan = PLAN, **options: str) -> TrafficRow:
     """What a client gets that sends one request on a new connection."""
     [row] = rows_from(handler, plan, **options)  # type: ignore[arg-type]
     return row
@@ -178,7 +181,7 @@ def test_closed_port_is_a_refused_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         closed = listener.getsockname()[1]
 
-    row = asyncio.run(Client(replace(PLAN, url=f"http://127.0.0.1:{closed}")).send("new", 0.0, 0.0))
+    row = asyncio.run(TrafficClient(replace(PLAN, url=f"http://127.0.0.1:{closed}")).send("new", 0.0, 0.0))
 
     assert (row.outcome, list(row.phases)) == ("connect refused", ["name", "connect"])
     assert "Connect" in row.detail
@@ -193,7 +196,7 @@ def test_connection_that_nobody_takes_is_a_timeout() -> None:
             waiting.settimeout(0)
             waiting.connect_ex(address)
         plan = replace(HASTY, url=f"http://127.0.0.1:{address[1]}")
-        row = asyncio.run(Client(plan).send("new", 0.0, 0.0))
+        row = asyncio.run(TrafficClient(plan).send("new", 0.0, 0.0))
 
     assert (row.outcome, row.detail, list(row.phases)) == ("connect timeout", "out of time", ["name", "connect"])
 
@@ -235,7 +238,7 @@ def test_server_that_does_not_speak_tls_is_a_failure_of_tls() -> None:
 
 
 @pytest.mark.parametrize("plan", [HASTY, replace(PLAN, request_limit=0.5)], ids=["of the phase", "of the request"])
-def test_silence_amid_tls_is_a_failure_of_tls_and_leaves_no_connection_open(plan: Plan) -> None:
+def test_silence_amid_tls_is_a_failure_of_tls_and_leaves_no_connection_open(plan: TrafficPlan) -> None:
     """Whichever limit it is: the server, which waits for the connection's end, comes back."""
     row = row_from(answering(PAGE), plan, scheme="https")
 
@@ -290,7 +293,7 @@ def test_control_probe_takes_any_answer_for_an_answer() -> None:
 
     async def reach(answer: bytes) -> str:
         async with serving(answering(answer, then_reset=True)) as port:
-            return await Client(PLAN).reach(f"http://127.0.0.1:{port}/", 1.0)
+            return await TrafficClient(PLAN).reach(f"http://127.0.0.1:{port}/", 1.0)
 
     assert asyncio.run(reach(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")) == "good"
     assert asyncio.run(reach(b"")) == "reset"

@@ -16,14 +16,14 @@ from aiohttp import web
 
 from fixtures.environment.file import ROOT
 from fixtures.outcomes import NoVerdictError
-from fixtures.traffic.outages import Row, outages
-from fixtures.traffic.plan import CONTROL, KINDS, LOG, REQUESTS, Page, Plan
+from fixtures.traffic.outages import TrafficRow, outages
+from fixtures.traffic.plan import CONTROL, KINDS, LOG, REQUESTS, Page, TrafficPlan
 from fixtures.traffic.prober import Look
 from fixtures.traffic.process import sending
 from fixtures.traffic.running import Traffic, UnsteadyError, is_steady, sent
 from fixtures.waiting import DeadlinePassedError, wait_for
 
-PLAN = Plan("http://127.0.0.1", None, None, {}, Page("/", "backstage.io"), rate=100.0, request_limit=1.0)
+PLAN = TrafficPlan("http://127.0.0.1", None, None, {}, Page("/", "backstage.io"), rate=100.0, request_limit=1.0)
 """Five times the usual rate, so that a test sees in a second what else takes five."""
 
 
@@ -131,10 +131,12 @@ def test_rows_of_another_traffic_are_not_written_over(tmp_path: Path) -> None:
         pytest.fail("nothing was sent")
 
 
-def rows(seconds: float, bad: Callable[[Row], bool] = lambda _: False, begin: float = 1000.0) -> list[Row]:
+def rows(
+    seconds: float, bad: Callable[[TrafficRow], bool] = lambda _: False, begin: float = 1000.0
+) -> list[TrafficRow]:
     """Requests on schedule, those that are bad answered with 503."""
     plan = [
-        Row(round(begin + number * PLAN.period(kind), 6), 0.0, kind, "/", "good", 0.01)
+        TrafficRow(round(begin + number * PLAN.period(kind), 6), 0.0, kind, "/", "good", 0.01)
         for kind in KINDS
         for number in range(round(seconds / PLAN.period(kind)))
     ]
@@ -142,13 +144,13 @@ def rows(seconds: float, bad: Callable[[Row], bool] = lambda _: False, begin: fl
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> Callable[[list[Row]], Traffic]:
+def record(tmp_path: Path) -> Callable[[list[TrafficRow]], Traffic]:
     """Traffic over rows that are there already, of a process that still runs."""
     for name in (REQUESTS, CONTROL):
         (tmp_path / name).touch()
     (tmp_path / LOG).write_text("priority raised to niceness -10\n")
 
-    def add(new: list[Row]) -> Traffic:
+    def add(new: list[TrafficRow]) -> Traffic:
         _append(tmp_path / REQUESTS, (asdict(row) for row in new))
         looks = sorted({row.scheduled // 0.5 * 0.5 for row in new})
         _append(tmp_path / CONTROL, (asdict(Look(scheduled, 0.01, 0.0, "good")) for scheduled in looks))
@@ -162,7 +164,9 @@ def _append(path: Path, lines: Iterator[dict[str, object]]) -> None:
         file.writelines(f"{json.dumps(fields)}\n" for fields in lines)
 
 
-def test_traffic_refuses_to_begin_on_an_unsteady_state(record: Callable[[list[Row]], Traffic], tmp_path: Path) -> None:
+def test_traffic_refuses_to_begin_on_an_unsteady_state(
+    record: Callable[[list[TrafficRow]], Traffic], tmp_path: Path
+) -> None:
     """What a disturbance costs could not be told."""
     traffic = record(rows(1.0, bad=lambda row: row.kind == "database"))
 
@@ -178,7 +182,7 @@ def test_traffic_refuses_to_begin_on_an_unsteady_state(record: Callable[[list[Ro
     )
 
 
-def test_traffic_measures_from_the_steady_state_on(record: Callable[[list[Row]], Traffic]) -> None:
+def test_traffic_measures_from_the_steady_state_on(record: Callable[[list[TrafficRow]], Traffic]) -> None:
     """What was sent before is not judged."""
     traffic = record(rows(1.0, bad=lambda row: row.scheduled < 1000.3))
     traffic.begin(within=0)
@@ -186,10 +190,10 @@ def test_traffic_measures_from_the_steady_state_on(record: Callable[[list[Row]],
 
     assert traffic.rows[0].scheduled >= 1001.0
     assert (traffic.error_ratio, traffic.longest_outage(), round(traffic.seconds, 1)) == (0.0, 0.0, 3.0)
-    assert traffic.percentile(0.95) == 0.01
+    assert traffic.latency(0.95) == 0.01
 
 
-def test_longest_outage_of_a_kind(record: Callable[[list[Row]], Traffic]) -> None:
+def test_longest_outage_of_a_kind(record: Callable[[list[TrafficRow]], Traffic]) -> None:
     """Of all kinds it is the longest of them."""
     traffic = record(rows(3.0, bad=lambda row: row.kind == "database" and 1001 <= row.scheduled < 1001.5))
     traffic.begin(within=0)
@@ -200,7 +204,7 @@ def test_longest_outage_of_a_kind(record: Callable[[list[Row]], Traffic]) -> Non
 
 
 def test_state_that_does_not_become_steady_again_is_told_with_its_cost(
-    record: Callable[[list[Row]], Traffic], tmp_path: Path
+    record: Callable[[list[TrafficRow]], Traffic], tmp_path: Path
 ) -> None:
     """That is a broken promise, not a missing verdict."""
     traffic = record(rows(2.0, bad=lambda row: row.kind == "new" and row.scheduled >= 1001.0))
@@ -217,7 +221,7 @@ def test_state_that_does_not_become_steady_again_is_told_with_its_cost(
     )
 
 
-def test_too_few_requests_have_no_verdict(record: Callable[[list[Row]], Traffic], tmp_path: Path) -> None:
+def test_too_few_requests_have_no_verdict(record: Callable[[list[TrafficRow]], Traffic], tmp_path: Path) -> None:
     """Good as they may be; the prober's priority is told with it."""
     with pytest.raises(NoVerdictError) as refused:
         record(rows(0.9)).longest_outage()
@@ -229,7 +233,9 @@ def test_too_few_requests_have_no_verdict(record: Callable[[list[Row]], Traffic]
     )
 
 
-def test_traffic_that_does_not_come_has_no_verdict(record: Callable[[list[Row]], Traffic], tmp_path: Path) -> None:
+def test_traffic_that_does_not_come_has_no_verdict(
+    record: Callable[[list[TrafficRow]], Traffic], tmp_path: Path
+) -> None:
     """A portal that hangs has rows, too; without rows it is the prober."""
     record(rows(1.0))
     traffic = Traffic(replace(PLAN, request_limit=0.0), tmp_path, lambda: None)
@@ -243,7 +249,9 @@ def test_traffic_that_does_not_come_has_no_verdict(record: Callable[[list[Row]],
     )
 
 
-def test_line_without_its_end_is_read_when_it_has_come(record: Callable[[list[Row]], Traffic], tmp_path: Path) -> None:
+def test_line_without_its_end_is_read_when_it_has_come(
+    record: Callable[[list[TrafficRow]], Traffic], tmp_path: Path
+) -> None:
     """The process writes while it is read."""
     first, second = rows(0.04)[:2]
     traffic = record([first])
@@ -280,6 +288,6 @@ def test_line_without_its_end_is_read_when_it_has_come(record: Callable[[list[Ro
         "none",
     ],
 )
-def test_steady_is_when_enough_recent_requests_of_every_kind_were_good(seen: list[Row], *, steady: bool) -> None:
+def test_steady_is_when_enough_recent_requests_of_every_kind_were_good(seen: list[TrafficRow], *, steady: bool) -> None:
     """Requests that hang are not over, so they are missed."""
     assert is_steady(seen, PLAN) is steady

@@ -1,0 +1,21 @@
+"""The pinned address: for the portal's hostname, and for no other."""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.portal.pinned import Pin
+
+
+@pytest.mark.parametrize(
+    ("pin", "host", "address"),
+    [
+        (Pin("portal.test", "192.0.2.7"), "portal.test", "192.0.2.7"),
+        (Pin("portal.test", "192.0.2.7"), "control.test", None),
+        (Pin("portal.test", None), "portal.test", None),
+        (Pin.for_url("https://portal.test:8443/", "192.0.2.7"), "portal.test", "192.0.2.7"),
+    ],
+)
+def test_only_the_hostname_of_the_portal_is_pinned(pin: Pin, host: str, address: str | None) -> None:
+    """What else is asked, such as the control page, is found as DNS says."""
+    assert pin.of(host) == address
