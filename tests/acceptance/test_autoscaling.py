@@ -21,7 +21,7 @@ from fixtures.load.load import Making
 from fixtures.objects.manifest import Field
 from fixtures.outcomes import NoVerdictError, said
 from fixtures.platform.autoscaler import Autoscaler, autoscaler_of, bounds_of, complaint
-from fixtures.portal.client import Entrance
+from fixtures.portal.client import Portal
 from fixtures.reference.reference import Reference
 from fixtures.report.check import Check
 from fixtures.scaling import experiment
@@ -87,10 +87,10 @@ def making(environment: Environment, client: GuardedClient, tenure: Tenure, time
 
 @pytest.fixture(scope="module")
 def bring_crowd(
-    scaled: Scaled, client: GuardedClient, entrance: Entrance, timeouts: Timeouts, making: Making
+    scaled: Scaled, client: GuardedClient, portal: Portal, timeouts: Timeouts, making: Making
 ) -> Callable[[], Visit]:
     """Lets a crowd come and go."""
-    return partial(experiment.visit, scaled, client, entrance, timeouts, making)
+    return partial(experiment.visit, scaled, client, portal, timeouts, making)
 
 
 @pytest.fixture(scope="module")

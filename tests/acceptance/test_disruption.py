@@ -20,7 +20,7 @@ from fixtures.environment.model import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.outcomes import said
 from fixtures.platform.disruption_budget import budgets_of, coverage
-from fixtures.portal.client import Entrance
+from fixtures.portal.client import Portal
 from fixtures.report.check import Check
 from fixtures.traffic.running import Traffic, under_load
 
@@ -89,9 +89,9 @@ def folder(results: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def traffic(entrance: Entrance, timeouts: Timeouts, folder: Path) -> AbstractContextManager[Traffic]:
+def traffic(portal: Portal, timeouts: Timeouts, folder: Path) -> AbstractContextManager[Traffic]:
     """Users, from when it is entered."""
-    return under_load(entrance, timeouts, rate=RATE, folder=folder)
+    return under_load(portal, timeouts, rate=RATE, folder=folder)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from fixtures.disruption.tenure import Tenure
 from fixtures.environment.file import ROOT
 from fixtures.environment.model import Environment
 from fixtures.outcomes import NoVerdictError, said
-from fixtures.portal.client import Entrance
+from fixtures.portal.client import Portal
 from fixtures.report.check import Check
 
 SMOKE = (sys.executable, "-m", "pytest", "tests/acceptance", "--only=observe,connect", "-m", "not needs")
@@ -47,7 +47,7 @@ def steady(pytestconfig: pytest.Config, check: Check) -> Callable[[str], None]:
 def chaos(  # noqa: PLR0917 - what an experiment needs is many things
     maintained: Maintained,
     environment: Environment,
-    entrance: Entrance,
+    portal: Portal,
     tenure: Tenure,
     check: Check,
     brakes: Brakes,
@@ -55,5 +55,5 @@ def chaos(  # noqa: PLR0917 - what an experiment needs is many things
 ) -> Chaos:
     """One experiment at a time, under this run's Lease."""
     return Chaos(
-        maintained, tenure.api, tenure.journal, str(tenure.lease), environment.faults, entrance, check, brakes, steady
+        maintained, tenure.api, tenure.journal, str(tenure.lease), environment.faults, portal, check, brakes, steady
     )

@@ -209,11 +209,11 @@ def test_observer_waits_too_and_holds_nothing(
     monkeypatch.setattr(tenure_module, "LOOK_AGAIN", 0.01)
     pipelines(cluster)
     config, remembered = Config(restore=False, lease="wait"), list[bool]()
-    witness = SimpleNamespace(remember=lambda: remembered.append(True))
+    change_detector = SimpleNamespace(remember=lambda: remembered.append(True))
     begin = cast("Any", leasing.run_lease).__wrapped__
     later(0.05, lambda: cluster.remove(LEASES, "acceptance-backstage"))
 
-    assert next(begin(config, environment("observe"), client(server), REFERENCE, witness)) is None
+    assert next(begin(config, environment("observe"), client(server), REFERENCE, change_detector)) is None
 
     assert (remembered, cluster.changes(), cluster.collections[LEASES]) == ([True], [], {})
 

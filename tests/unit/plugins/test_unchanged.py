@@ -28,7 +28,7 @@ from fixtures.lease.changed_meanwhile import ChangedMeanwhileError
 pytest_plugins = ["fixtures.plugins." + name for name in ("options", "run", "judging", "unchanged")]
 
 
-class Witness:
+class Detector:
     looked = time.monotonic()
 
     def check(self):
@@ -40,7 +40,7 @@ class Witness:
 
 def opened(state):
     state.run = types.SimpleNamespace(
-        witness=Witness(), client=None, reference=None, environment=None, started=None, tested={{}}, secrets=()
+        change_detector=Detector(), client=None, reference=None, environment=None, started=None, tested={{}}, secrets=()
     )
 
 
