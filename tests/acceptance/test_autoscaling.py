@@ -26,18 +26,18 @@ from fixtures.reference.reference import Reference
 from fixtures.report.check import Check
 from fixtures.scaling import experiment
 from fixtures.scaling.recorder import Scaled, scaled_of
-from fixtures.scaling.result import Visit
+from fixtures.scaling.result import ScaleResult
 from fixtures.waiting import wait_for
 
 ENOUGH = 20
 """Requests of users without which nothing is said of them."""
 OFFERED = 0.9
-"""Share of the crowd's requests that must have been sent for it to have been one."""
+"""Share of the load's requests that must have been sent; with less the load was none."""
 
 
 @pytest.fixture(scope="module")
 def scaled(deployed: Reference) -> Scaled:
-    """What scales, and what is scaled."""
+    """The deployment with its HPA and Service."""
     return scaled_of(deployed)
 
 
@@ -86,20 +86,22 @@ def making(environment: Environment, client: GuardedClient, tenure: Tenure, time
 
 
 @pytest.fixture(scope="module")
-def bring_crowd(
+def run_experiment(
     scaled: Scaled, client: GuardedClient, portal: Portal, timeouts: Timeouts, making: Making
-) -> Callable[[], Visit]:
-    """Lets a crowd come and go."""
-    return partial(experiment.visit, scaled, client, portal, timeouts, making)
+) -> Callable[[], ScaleResult]:
+    """Scales the deployment out by load, and in again."""
+    return partial(experiment.run, scaled, client, portal, timeouts, making)
 
 
 @pytest.fixture(scope="module")
-def visit(wait_until_active: Callable[[], Autoscaler], bring_crowd: Callable[[], Visit], sent: Path) -> Visit:
-    """A crowd that came and went, once for all tests that look at it."""
+def scale_result(
+    wait_until_active: Callable[[], Autoscaler], run_experiment: Callable[[], ScaleResult], sent: Path
+) -> ScaleResult:
+    """One scale-out and scale-in, shared by all tests that look at it."""
     wait_until_active()
-    seen = bring_crowd()
-    if seen.offered.share < OFFERED or seen.users_meanwhile.count < ENOUGH:
-        made = f"{seen.offered}; users: {seen.users_meanwhile}"
+    seen = run_experiment()
+    if seen.offered.share < OFFERED or seen.users_under_load.count < ENOUGH:
+        made = f"{seen.offered}; users: {seen.users_under_load}"
         expected = f"{OFFERED:.0%} of the load that was due to be sent, and {ENOUGH} requests of users"
         raise NoVerdictError(said(expected, made, str(sent)))
     return seen
@@ -133,15 +135,15 @@ def test_number_of_pods_lies_within_its_bounds(
 
 @pytest.mark.needs("load")
 @pytest.mark.at_end
-def test_more_pods_serve_when_more_people_come(visit: Visit, scaled: Scaled, check: Check) -> None:
+def test_more_pods_serve_when_more_people_come(scale_result: ScaleResult, scaled: Scaled, check: Check) -> None:
     """When many people come at once, more pods serve them within minutes."""
-    check.keep("scale-out.json", json.dumps(visit.timeline))
-    for link, seconds in visit.chain.links.items():
+    check.keep("scale-out.json", json.dumps(scale_result.timeline))
+    for link, seconds in scale_result.chain.links.items():
         check.measured(link, seconds or 0, "s")
-    check.measured("requests offered per second", visit.offered.rate, "1/s")
+    check.measured("requests offered per second", scale_result.offered.rate, "1/s")
 
-    assert not visit.late_out, visit.late_out
-    rescaled = visit.recording.rescaled
+    assert not scale_result.scale_out_failure, scale_result.scale_out_failure
+    rescaled = scale_result.recording.rescaled
     assert "above target" in rescaled, said(
         "event SuccessfulRescale, for load above target", rescaled or "none", scaled.look_next
     )
@@ -150,9 +152,11 @@ def test_more_pods_serve_when_more_people_come(visit: Visit, scaled: Scaled, che
 
 @pytest.mark.needs("load")
 @pytest.mark.at_end
-def test_number_of_pods_stays_within_its_bounds_under_load(visit: Visit, scaled: Scaled, check: Check) -> None:
+def test_number_of_pods_stays_within_its_bounds_under_load(
+    scale_result: ScaleResult, scaled: Scaled, check: Check
+) -> None:
     """However many people come, the deployment does not outgrow what was agreed."""
-    agreed, sizes = bounds_of(scaled.hpa), visit.recording.sizes
+    agreed, sizes = bounds_of(scaled.hpa), scale_result.recording.sizes
 
     assert agreed.include(*sizes), said(f"{agreed} pods", f"{sizes[0]} to {sizes[1]}", scaled.look_next)
     check.measured("most pods", sizes[1], "")
@@ -160,9 +164,11 @@ def test_number_of_pods_stays_within_its_bounds_under_load(visit: Visit, scaled:
 
 @pytest.mark.needs("load")
 @pytest.mark.at_end
-def test_users_are_served_while_it_scales(visit: Visit, environment: Environment, scaled: Scaled, check: Check) -> None:
+def test_users_are_served_while_it_scales(
+    scale_result: ScaleResult, environment: Environment, scaled: Scaled, check: Check
+) -> None:
     """Whoever uses the portal while the crowd is there notices nothing of it."""
-    everybody, users, slo = visit.all_meanwhile, visit.users_meanwhile, environment.slo
+    everybody, users, slo = scale_result.all_under_load, scale_result.users_under_load, environment.slo
     check.measured("requests", everybody.count, "")
     check.measured("failed", everybody.failed, "")
     check.measured("95 of 100 users' requests within", users.latency, "s")
@@ -177,17 +183,17 @@ def test_users_are_served_while_it_scales(visit: Visit, environment: Environment
 
 @pytest.mark.needs("load")
 @pytest.mark.at_end
-def test_fewer_pods_serve_when_people_have_gone(visit: Visit, scaled: Scaled, check: Check) -> None:
+def test_fewer_pods_serve_when_people_have_gone(scale_result: ScaleResult, scaled: Scaled, check: Check) -> None:
     """When the crowd has gone the additional pods go too, and nobody who is still there notices."""
-    if visit.late_out:
+    if scale_result.scale_out_failure:
         raise NoVerdictError(
             said("more pods, that can become fewer", "no scale-out; see the test of it", scaled.look_next)
         )
-    users = visit.users_afterwards
+    users = scale_result.users_after_load
     check.measured("requests", users.count, "")
-    if visit.shrunk is not None:
-        check.measured("pods gone", visit.shrunk, "s")
+    if scale_result.scale_in_seconds is not None:
+        check.measured("pods gone", scale_result.scale_in_seconds, "s")
 
-    assert not visit.late_in, visit.late_in
+    assert not scale_result.scale_in_failure, scale_result.scale_in_failure
     assert users.count, said("requests of users", users, scaled.look_next)
     assert not users.failed, said("no request to fail while pods leave", users, scaled.look_next)

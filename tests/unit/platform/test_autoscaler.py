@@ -13,7 +13,16 @@ from fixtures.api.pods import Pod
 from fixtures.objects.manifest import Field, Manifest
 from fixtures.outcomes import NoVerdictError
 from fixtures.platform.autoscaler import autoscaler_of, bounds_of, complaint
-from fixtures.scaling.calibration import AIM, corrected, cpu_of, first_rate, heaviest, scripts_in, target_cores, usage
+from fixtures.scaling.calibration import (
+    AIM_RATIO,
+    corrected_rate,
+    cpu_source,
+    first_rate,
+    heaviest_page,
+    scripts_in,
+    target_cores,
+    usage_of,
+)
 from fixtures.waiting import DeadlinePassedError, wait_for
 from tests.unit.patched import ABSENT, RECORDED, patched
 
@@ -142,7 +151,7 @@ def test_complaint_is_the_last_warning_about_the_hpa() -> None:
 
 def test_usage_is_what_the_pods_used_against_the_target() -> None:
     """17.9m and 21.6m of two pods, of which each may use 60 % of 220m; from the first beginning to the last end."""
-    seen = usage(METRICS, PODS, Manifest(HPA))
+    seen = usage_of(METRICS, PODS, Manifest(HPA))
 
     assert seen is not None
     assert seen.ratio == pytest.approx((0.017926426 + 0.021583577) / 0.264)
@@ -151,8 +160,8 @@ def test_usage_is_what_the_pods_used_against_the_target() -> None:
 
 def test_usage_is_unknown_while_a_pod_has_no_metrics() -> None:
     """And of no pods."""
-    assert usage(METRICS[:1], PODS, Manifest(HPA)) is None
-    assert usage(METRICS, [], Manifest(HPA)) is None
+    assert usage_of(METRICS[:1], PODS, Manifest(HPA)) is None
+    assert usage_of(METRICS, [], Manifest(HPA)) is None
 
 
 @pytest.mark.parametrize(
@@ -171,7 +180,7 @@ def test_target_is_of_all_requests_of_one_container_or_an_amount(target: dict[st
 def test_hpa_that_does_not_go_by_cpu_cannot_be_loaded() -> None:
     """Load raises nothing else for certain."""
     with pytest.raises(NoVerdictError) as failed:
-        cpu_of(Manifest(hpa_with(CPU, ABSENT)))
+        cpu_source(Manifest(hpa_with(CPU, ABSENT)))
     assert str(failed.value) == (
         "expected: HorizontalPodAutoscaler backstage/backstage to scale on CPU, which load can raise\n"
         "seen: other metrics\n"
@@ -181,7 +190,7 @@ def test_hpa_that_does_not_go_by_cpu_cannot_be_loaded() -> None:
 
 def test_first_rate_is_that_of_requests_that_keep_two_cores_busy() -> None:
     """Within what one process can make."""
-    assert first_rate(0.05, 0.264, 0.15) == pytest.approx((AIM - 0.15) * 0.264 / 0.1)
+    assert first_rate(0.05, 0.264, 0.15) == pytest.approx((AIM_RATIO - 0.15) * 0.264 / 0.1)
     assert first_rate(0.0001, 0.264, 0.15) == 200
 
 
@@ -191,7 +200,7 @@ def test_first_rate_is_that_of_requests_that_keep_two_cores_busy() -> None:
 )
 def test_rate_is_corrected_towards_the_aim(ratio: float, rate: float) -> None:
     """From what the pods used at 0.2 without load; never by more than a factor of four; left alone when good enough."""
-    assert corrected(8.0, 0.2, ratio) == pytest.approx(rate)
+    assert corrected_rate(8.0, 0.2, ratio) == pytest.approx(rate)
 
 
 def test_scripts_are_found_in_pages_and_in_scripts() -> None:
@@ -245,7 +254,7 @@ class Portal:
 )
 def test_heaviest_request_is_for_the_largest_script_that_must_be_compressed(packed: str, path: str) -> None:
     """Where nothing is compressed, a query of the catalog; the page that stands for what is not there is no script."""
-    page, seconds = heaviest(Portal(portal(packed)))  # type: ignore[arg-type] # all that is used of one
+    page, seconds = heaviest_page(Portal(portal(packed)))  # type: ignore[arg-type] # all that is used of one
 
     assert page.path == path
     assert 0 < seconds < 1
@@ -258,7 +267,7 @@ def test_portal_that_does_not_answer_leaves_no_verdict_about_scaling() -> None:
         raise httpx.ConnectError("connection refused", request=request)
 
     with pytest.raises(NoVerdictError) as failed:
-        heaviest(Portal(httpx.MockTransport(refuse)))  # type: ignore[arg-type] # all that is used of one
+        heaviest_page(Portal(httpx.MockTransport(refuse)))  # type: ignore[arg-type] # all that is used of one
     assert str(failed.value) == (
         "expected: the scripts of the portal's page\n"
         "seen: ConnectError: connection refused\n"

@@ -17,7 +17,7 @@ from fixtures.objects.manifest import Field
 from fixtures.platform.autoscaler import autoscaler_of
 from fixtures.scaling.calibration import Usage
 from fixtures.scaling.chain import ABOVE, CREATED, RAISED, READY, SCHEDULED, SERVING, Recording, chain, pods_over_time
-from fixtures.scaling.result import BEGINS, ENDS, SHRUNK, Visit
+from fixtures.scaling.result import BEGINS, ENDS, SHRUNK, ScaleResult
 from fixtures.scaling.timeline import by_second, timeline
 from tests.unit.patched import RECORDED
 
@@ -69,7 +69,7 @@ def test_every_link_is_timed_from_the_beginning_of_the_load() -> None:
         "pods scheduled after 27.3 s; pods Ready after 57.1 s; pods receive traffic after 57.1 s"
     )
     assert tuple(chain(recording()).links) == LINKS
-    assert chain(recording()).open == ()
+    assert chain(recording()).missing == ()
 
 
 @pytest.mark.parametrize(
@@ -85,14 +85,14 @@ def test_every_link_is_timed_from_the_beginning_of_the_load() -> None:
 )
 def test_links_that_were_not_seen_are_open(second: float, unseen: tuple[str, ...]) -> None:
     """However far it came; at 55 s one of the three pods is Ready."""
-    assert chain(until(second)).open == unseen
+    assert chain(until(second)).missing == unseen
 
 
 def test_what_was_wanted_and_why_is_known() -> None:
     """The first step counts, not what the HPA wanted later."""
-    assert recording().wanted == 3
+    assert recording().increase == 3
     assert recording().rescaled == "New size: 5; reason: cpu resource utilization (percentage of request) above target"
-    assert (until(20).wanted, until(20).rescaled) == (0, "")
+    assert (until(20).increase, until(20).rescaled) == (0, "")
 
 
 def test_pod_without_a_healthy_endpoint_receives_no_traffic() -> None:
@@ -100,8 +100,8 @@ def test_pod_without_a_healthy_endpoint_receives_no_traffic() -> None:
     seen = recording()
     unhealthy = tuple(replace(each, body=without_message(each.body)) for each in seen.pods)
 
-    assert chain(replace(seen, slices=())).open == (SERVING,)
-    assert chain(replace(seen, pods=unhealthy)).open == (SERVING,)
+    assert chain(replace(seen, slices=())).missing == (SERVING,)
+    assert chain(replace(seen, pods=unhealthy)).missing == (SERVING,)
 
 
 def test_pod_without_the_gate_receives_traffic_when_its_endpoint_is_ready() -> None:
@@ -109,7 +109,7 @@ def test_pod_without_the_gate_receives_traffic_when_its_endpoint_is_ready() -> N
     seen = recording()
     ungated = tuple(replace(each, body=without_gate(without_message(each.body))) for each in seen.pods)
 
-    assert chain(replace(seen, pods=ungated)).open == ()
+    assert chain(replace(seen, pods=ungated)).missing == ()
 
 
 def without_message(body: Field) -> Field:
@@ -149,7 +149,7 @@ ROWS = (
 )
 MARKS = ((BEGAN, BEGINS), (BEGAN + 67.6, ENDS), (BEGAN + 133.7, SHRUNK))
 TICKS = tuple(Tick(BEGAN + at, {PRESSURE: 6 * at}, {PRESSURE: 6 * at}) for at in range(80))
-VISIT = Visit(recording(), ROWS, TICKS, MARKS, "", "")
+RESULT = ScaleResult(recording(), ROWS, TICKS, MARKS, "", "")
 
 
 def test_time_line_has_a_sample_for_each_second() -> None:
@@ -183,7 +183,7 @@ def test_time_line_has_a_sample_for_each_second() -> None:
         {"t": 67.6, "what": "load ends"},
         {"t": 133.7, "what": "pods gone"},
     ]
-    assert VISIT.timeline == drawn
+    assert RESULT.timeline == drawn
 
 
 def test_time_line_of_nothing_has_one_empty_second() -> None:
@@ -196,9 +196,9 @@ def test_time_line_of_nothing_has_one_empty_second() -> None:
 
 def test_users_are_judged_apart_from_the_crowd_and_apart_from_what_comes_after_it() -> None:
     """The crowd's own requests count among all, not among those of users."""
-    assert (VISIT.all_meanwhile.count, VISIT.all_meanwhile.failed) == (4, 1)
-    assert (VISIT.users_meanwhile.count, VISIT.users_meanwhile.failed) == (2, 0)
-    assert (VISIT.users_afterwards.count, VISIT.users_afterwards.failed) == (1, 1)
-    assert VISIT.offered.rate == pytest.approx(6)
-    assert VISIT.shrunk == pytest.approx(66.1)
-    assert VISIT.chain.open == ()
+    assert (RESULT.all_under_load.count, RESULT.all_under_load.failed) == (4, 1)
+    assert (RESULT.users_under_load.count, RESULT.users_under_load.failed) == (2, 0)
+    assert (RESULT.users_after_load.count, RESULT.users_after_load.failed) == (1, 1)
+    assert RESULT.offered.rate == pytest.approx(6)
+    assert RESULT.scale_in_seconds == pytest.approx(66.1)
+    assert RESULT.chain.missing == ()

@@ -1,4 +1,4 @@
-"""A crowd that comes and goes, before a deployment that grows or does not: what is turned, awaited and remembered."""
+"""A scaling experiment on a deployment that grows or does not: how it steers the load, what it waits for and keeps."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from fixtures.objects.manifest import Field
 from fixtures.outcomes import NoVerdictError
 from fixtures.platform.autoscaler import Autoscaler, autoscaler_of
 from fixtures.scaling import experiment
-from fixtures.scaling.calibration import AIM, Usage
+from fixtures.scaling.calibration import AIM_RATIO, Usage
 from fixtures.scaling.chain import Recording
-from fixtures.scaling.experiment import Crowd
-from fixtures.scaling.recorder import Scaled, ScaleWatch, scaled_of
-from fixtures.scaling.result import BEGINS, ENDS, GROWN, SHRUNK, Visit
+from fixtures.scaling.experiment import ScaleExperiment
+from fixtures.scaling.recorder import Scaled, ScaleRecorder, scaled_of
+from fixtures.scaling.result import BEGINS, ENDS, GROWN, SHRUNK, ScaleResult
 from tests.unit.patched import RECORDED, patched, recorded_reference, with_patch
 
 HPA: dict[str, Any] = json.loads((RECORDED / "autoscaling" / "hpa.json").read_text())
@@ -58,7 +58,7 @@ class Sent(Load):
         return (Tick(now - 0.001, {PRESSURE: 0}, {PRESSURE: 0}), Tick(now - 0.0005, {PRESSURE: 9}, {PRESSURE: 9}))
 
 
-class Deployment(ScaleWatch):
+class Deployment(ScaleRecorder):
     """Two pods that use what they are told, and become three when the load is at its rate if they can."""
 
     def __init__(self, load: Sent, *ratios: float, grows: bool = True, shrinks: bool = True) -> None:
@@ -76,7 +76,7 @@ class Deployment(ScaleWatch):
         if not self._load.rates:
             return Usage(0, 0, 0.1)
         now = time.time() + 1
-        return Usage(now, now, self._ratios.pop(0) if self._ratios else AIM)
+        return Usage(now, now, self._ratios.pop(0) if self._ratios else AIM_RATIO)
 
     @property
     def autoscaler(self) -> Autoscaler:
@@ -110,34 +110,34 @@ class Deployment(ScaleWatch):
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "EVERY", 0.001)
+    monkeypatch.setattr(experiment, "POLL_PERIOD", 0.001)
 
 
-def come_and_go(deployment: Deployment, load: Sent, timeouts: Timeouts, scaled: Scaled = SCALED) -> Visit:
+def scaled_out_and_in(deployment: Deployment, load: Sent, timeouts: Timeouts, scaled: Scaled = SCALED) -> ScaleResult:
     """What was seen of it; the request takes 33 ms, of 264 millicores that both pods may use."""
-    visitors = Crowd(deployment, load, scaled, timeouts, 2)
-    visitors.come(0.033)
-    visitors.go()
-    return visitors.visit()
+    scaling = ScaleExperiment(deployment, load, scaled, timeouts, 2)
+    scaling.scale_out(0.033)
+    scaling.scale_in()
+    return scaling.result()
 
 
 def test_crowd_comes_until_the_new_pods_serve_and_goes_until_they_are_gone() -> None:
     """At the rate that the first look suggests, and then at none."""
     load = Sent()
 
-    seen = come_and_go(Deployment(load), load, Timeouts())
+    seen = scaled_out_and_in(Deployment(load), load, Timeouts())
 
     assert load.rates == [pytest.approx(5.2), 0]
     assert [what for _, what in seen.marks] == [BEGINS, GROWN, ENDS, SHRUNK]
-    assert (seen.late_out, seen.late_in) == ("", "")
-    assert seen.shrunk is not None
+    assert (seen.scale_out_failure, seen.scale_in_failure) == ("", "")
+    assert seen.scale_in_seconds is not None
 
 
 def test_load_is_turned_until_the_pods_are_past_their_target() -> None:
     """Up when they used too little, down when too much, in each whole window of metrics."""
     load = Sent()
 
-    come_and_go(Deployment(load, 0.36, 3.0), load, Timeouts())
+    scaled_out_and_in(Deployment(load, 0.36, 3.0), load, Timeouts())
 
     assert load.rates == [pytest.approx(5.2), pytest.approx(20.8), pytest.approx(20.8 * 1.3 / 2.9), 0]
 
@@ -147,7 +147,7 @@ def test_load_that_does_not_reach_the_pods_leaves_no_verdict() -> None:
     load = Sent()
 
     with pytest.raises(NoVerdictError) as failed:
-        come_and_go(Deployment(load, *[0.3] * 9), load, Timeouts(load_calibrated=1e-9))
+        scaled_out_and_in(Deployment(load, *[0.3] * 9), load, Timeouts(load_calibrated=1e-9))
     assert str(failed.value) == (
         "expected: load to bring the pods to 1.2 of their CPU target within 1e-09 s\n"
         "seen: 0.30 at 20.8 per s\n"
@@ -159,9 +159,9 @@ def test_deployment_that_does_not_grow_is_told_with_the_chain() -> None:
     """How far it came, what the HPA thinks, and that the load was there; it cannot shrink then."""
     load = Sent()
 
-    seen = come_and_go(Deployment(load, grows=False), load, Timeouts(scale_out_desired=0.001))
+    seen = scaled_out_and_in(Deployment(load, grows=False), load, Timeouts(scale_out_desired=0.001))
 
-    expected, chain, look_next = seen.late_out.splitlines()
+    expected, chain, look_next = seen.scale_out_failure.splitlines()
     assert expected == "expected: HorizontalPodAutoscaler backstage/backstage to want more pods within 0.001 s"
     assert chain.startswith("seen: utilisation above target after 1.0 s; not seen: desired replicas raised; not seen: ")
     assert chain.endswith(
@@ -171,7 +171,7 @@ def test_deployment_that_does_not_grow_is_told_with_the_chain() -> None:
     assert look_next == f"look next: {LOOK_NEXT}"
     assert load.rates[-1] == 0
     assert [what for _, what in seen.marks] == [BEGINS, ENDS]
-    assert seen.shrunk is None
+    assert seen.scale_in_seconds is None
 
 
 def test_deployment_that_does_not_shrink_is_told() -> None:
@@ -179,14 +179,14 @@ def test_deployment_that_does_not_shrink_is_told() -> None:
     load = Sent()
     scaled = scaled_of(with_patch(recorded_reference(), "Deployment", GRACE, 0))
 
-    seen = come_and_go(Deployment(load, shrinks=False), load, Timeouts(scale_in=0.001), scaled)
+    seen = scaled_out_and_in(Deployment(load, shrinks=False), load, Timeouts(scale_in=0.001), scaled)
 
-    assert seen.late_in == (
+    assert seen.scale_in_failure == (
         "expected: HorizontalPodAutoscaler backstage/backstage to go back to 2 pods within 0.001 s\n"
         "seen: 3 pods, 3 desired, of 2 to 5; cpu 9% of 60%; memory 33% of 75%\n"
         f"look next: {LOOK_NEXT}"
     )
-    assert seen.shrunk is None
+    assert seen.scale_in_seconds is None
 
 
 def test_where_the_way_back_takes_long_it_is_enough_that_the_hpa_waits() -> None:
@@ -202,7 +202,7 @@ def test_where_the_way_back_takes_long_it_is_enough_that_the_hpa_waits() -> None
     load = Sent()
     scaled = scaled_of(with_patch(recorded_reference(), "HorizontalPodAutoscaler", WINDOW, 300))
 
-    seen = come_and_go(Waiting(load), load, Timeouts(), scaled)
+    seen = scaled_out_and_in(Waiting(load), load, Timeouts(), scaled)
 
     assert [what for _, what in seen.marks][-1] == "ScaleDownStabilized"
-    assert (seen.late_in, seen.shrunk) == ("", None)
+    assert (seen.scale_in_failure, seen.scale_in_seconds) == ("", None)

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 from kubernetes.client import ApiClient
 
-from fixtures.scaling.recorder import ScaleWatch, scaled_of
+from fixtures.scaling.recorder import ScaleRecorder, scaled_of
 from tests.unit.apiserver import Answer, Json, Request, Server, as_json, serving
 from tests.unit.patched import RECORDED, patched, recorded_reference, with_patch
 
@@ -49,7 +49,7 @@ def server() -> Iterator[Server]:
 
 def test_all_that_scales_is_followed_under_the_names_of_the_reference(server: Server) -> None:
     """One HPA and its events, the pods by their labels, the slices of the Service."""
-    with ScaleWatch(scaled_of(recorded_reference()), ApiClient(server.configuration())) as watch:
+    with ScaleRecorder(scaled_of(recorded_reference()), ApiClient(server.configuration())) as watch:
         assert str(watch.autoscaler).startswith("2 pods, 2 desired, of 2 to 5")
         assert [pod.uid for pod in watch.pods] == [body["metadata"]["uid"] for body in SEEN["pods"]]
         used = watch.usage()
