@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fixtures.api.client import connect
-from fixtures.disruption.blast_radius import Limits, planned
+from fixtures.disruption.blast_radius import Limits, plan_drain
 from fixtures.disruption.drain import drained
 from fixtures.disruption.steady_state import Maintained
 from fixtures.disruption.tenure import Tenure, holding
@@ -36,8 +36,8 @@ KUBECTL = Path(sys.executable).with_name("kubectl")
 def ours(tenure: Tenure, own: str, node: str, seconds: float) -> float:
     """Until the node is empty."""
     began = time.monotonic()
-    plan = planned(node, own=own, api=tenure.api, limits=Limits(seconds=seconds))
-    with drained(plan, tenure.api, tenure.journal, lease=str(tenure.lease), go_on=tenure.lease.check):
+    plan = plan_drain(node, namespace=own, api=tenure.api, limits=Limits(seconds=seconds))
+    with drained(plan, tenure.api, tenure.journal, lease=str(tenure.lease), abort_check=tenure.lease.check):
         return time.monotonic() - began
 
 

@@ -12,9 +12,9 @@ from fixtures.api.live import Objects
 from fixtures.api.pods import Pod
 from fixtures.disruption.blast_radius import DrainPlan, Limits
 from fixtures.disruption.brakes import Brakes
-from fixtures.disruption.eviction import decided
-from fixtures.disruption.measured_drain import Drill, Drilling, spent
-from fixtures.disruption.steady_state import Maintained, described
+from fixtures.disruption.eviction import evict_until_decided
+from fixtures.disruption.measured_drain import DrainResult, MeasuredDrain, spent
+from fixtures.disruption.steady_state import Maintained, describe_pods
 from fixtures.disruption.tenure import Tenure
 from fixtures.environment.model import Environment
 from fixtures.environment.timeouts import Timeouts
@@ -31,7 +31,7 @@ def test_budget_covers_exactly_the_backstage_pods(
     maintained: Maintained, objects: Objects, pods: tuple[Pod, ...]
 ) -> None:
     """Maintenance spares Backstage's pods for one another: all of them, and nobody else's."""
-    wanted = maintained.wanted
+    wanted = maintained.pdb
     there = tuple(map(Pod, objects.list("v1", "Pod", wanted.namespace)))
     found = coverage(wanted, budgets_of(objects, wanted.namespace), there, pods)
 
@@ -47,7 +47,7 @@ def test_budget_allows_one_disruption(maintained: Maintained, check: Check) -> N
     budget = maintained.budget()
 
     check.measured("disruptions allowed", budget.allowed, "")
-    assert budget.allowed, said(f"{maintained.wanted} to allow one disruption", budget, maintained.look_next)
+    assert budget.allowed, said(f"{maintained.pdb} to allow one disruption", budget, maintained.look_next)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def taken(maintained: Maintained, tenure: Tenure, brakes: Brakes) -> Iterator[tu
     ready = maintained.ready_pods()
     brakes()
     # Never the last one, should the budget allow that.
-    answers = [decided(pod, tenure.api) for pod in ready[: min(allowed, len(ready) - 1)]]
+    answers = [evict_until_decided(pod, tenure.api) for pod in ready[: min(allowed, len(ready) - 1)]]
     taken = tuple(answer.pod for answer in answers if answer.decision == "evicted")
     yield taken
     maintained.wait_until_replaced(taken, len(ready))
@@ -71,7 +71,7 @@ def test_eviction_beyond_the_budget_is_refused(
     last = maintained.ready_pods()[0]
 
     # Tried, not done: should the budget be broken, users keep this pod. The decision is the same.
-    answer = decided(last, tenure.api, dry_run=True)
+    answer = evict_until_decided(last, tenure.api, dry_run=True)
 
     check.decided_by("Eviction API: cause DisruptionBudget")
     assert taken, said("the evictions that the budget allows", "all refused", maintained.look_next)
@@ -95,82 +95,88 @@ def traffic(portal: Portal, timeouts: Timeouts, folder: Path) -> AbstractContext
 
 
 @pytest.fixture(scope="module")
-def drilling(maintained: Maintained, tenure: Tenure) -> Drilling:
-    """How a drill is done here."""
-    return Drilling(maintained, tenure.api, tenure.journal, str(tenure.lease))
+def measured_drain(maintained: Maintained, tenure: Tenure) -> MeasuredDrain:
+    """Drains nodes of this deployment while users are served."""
+    return MeasuredDrain(maintained, tenure.api, tenure.journal, str(tenure.lease))
 
 
 @pytest.fixture(scope="module")
-def plan(say: Callable[[str], None], maintained: Maintained, drilling: Drilling) -> DrainPlan:
+def plan(say: Callable[[str], None], maintained: Maintained, measured_drain: MeasuredDrain) -> DrainPlan:
     """The blast radius, stated before anything happens; a budget that could never allow a drain ends it here."""
     maintained.steady()
-    plan = drilling.plan(Limits(seconds=maintained.timeouts.drain))
+    plan = measured_drain.plan(Limits(seconds=maintained.timeouts.drain))
     say(f"\nabout to drain {plan}")
     return plan
 
 
 @pytest.fixture(scope="module")
-def drill(
-    drilling: Drilling,
+def drain_result(
+    measured_drain: MeasuredDrain,
     plan: DrainPlan,
     environment: Environment,
     brakes: Brakes,
     traffic: AbstractContextManager[Traffic],
-) -> Drill:
+) -> DrainResult:
     """A node under a Backstage pod, drained while users are served."""
     allowed = environment.slo.error_ratio * RATE * plan.seconds
-    return drilling(plan, traffic, lambda users: brakes.with_budget(lambda: spent(users, allowed)))
+    return measured_drain.run(plan, traffic, lambda users: brakes.with_budget(lambda: spent(users, allowed)))
 
 
 @pytest.mark.needs("disrupt", "load")
-def test_enough_pods_are_ready_at_all_times_of_a_drain(drill: Drill, check: Check) -> None:
+def test_enough_pods_are_ready_at_all_times_of_a_drain(drain_result: DrainResult, check: Check) -> None:
     """While a machine is emptied, never fewer pods serve users than the budget promises."""
-    least = drill.ready.least
-    check.keep("drain.json", drill.chart())
-    check.decided_by(f"a watch of the pods: {drill.ready}")
+    least, budget = drain_result.ready.fewest, drain_result.budget
+    check.keep("drain.json", drain_result.chart())
+    check.decided_by(f"a watch of the pods: {drain_result.ready}")
     check.measured("fewest Ready pods", len(least.ready), "")
 
-    assert len(least.ready) >= drill.budget.desired, said(
-        f"at least {drill.budget.desired} Ready pods at all times, as the budget {drill.budget.name} says",
-        f"{len(least.ready)} ({drill.ready})",
+    assert len(least.ready) >= budget.desired, said(
+        f"at least {budget.desired} Ready pods at all times, as the budget {budget.name} says",
+        f"{len(least.ready)} ({drain_result.ready})",
         f"{check.folder}/drain.json",
     )
 
 
 @pytest.mark.needs("disrupt", "load")
-def test_replacements_are_ready_on_other_nodes(drill: Drill, maintained: Maintained, check: Check) -> None:
+def test_replacements_are_ready_on_other_nodes(drain_result: DrainResult, maintained: Maintained, check: Check) -> None:
     """A pod whose machine goes away is back on another one, in time."""
-    check.measured("node emptied", drill.seconds_to("drained"), "s")
-    check.measured("all pods Ready elsewhere", drill.seconds_to("replaced"), "s")
+    check.measured("node emptied", drain_result.seconds_to("drained"), "s")
+    check.measured("all pods Ready elsewhere", drain_result.seconds_to("replaced"), "s")
 
-    check.decided_by(f"node {drill.plan.node}: {drill.drain.cordoned}; {drill.plan}")
-    assert drill.replaced, said("pods after the drain", "none", maintained.look_next)
-    assert not drill.returned, said(
-        f"every pod on another node than {drill.plan.node}", described(drill.returned), "kubectl get pods -o wide"
+    check.decided_by(f"node {drain_result.plan.node}: {drain_result.drain.cordoned}; {drain_result.plan}")
+    assert drain_result.replaced, said("pods after the drain", "none", maintained.look_next)
+    assert not drain_result.returned, said(
+        f"every pod on another node than {drain_result.plan.node}",
+        describe_pods(drain_result.returned),
+        "kubectl get pods -o wide",
     )
 
 
 @pytest.mark.needs("disrupt", "load")
-def test_users_notice_nothing_of_a_drain(drill: Drill, environment: Environment, check: Check) -> None:
+def test_users_notice_nothing_of_a_drain(drain_result: DrainResult, environment: Environment, check: Check) -> None:
     """While a machine is emptied, users are served as well as the objectives promise."""
-    outage, ratio = drill.traffic.longest_outage(), drill.traffic.error_ratio
-    check.decided_by(f"requests to {environment.portal.hostname}: {drill.traffic.summary()}")
+    outage, ratio = drain_result.traffic.longest_outage(), drain_result.traffic.error_ratio
+    check.decided_by(f"requests to {environment.portal.hostname}: {drain_result.traffic.summary()}")
     check.measured("longest outage", outage, "s")
     check.measured("error ratio", ratio, "")
 
     assert outage <= environment.slo.longest_outage, said(
-        f"no outage longer than {environment.slo.longest_outage:g} s", drill.traffic.summary(), drill.traffic.look_next
+        f"no outage longer than {environment.slo.longest_outage:g} s",
+        drain_result.traffic.summary(),
+        drain_result.traffic.look_next,
     )
     assert ratio <= environment.slo.error_ratio, said(
         f"at most {environment.slo.error_ratio:.2%} of requests failed",
-        drill.traffic.summary(),
-        drill.traffic.look_next,
+        drain_result.traffic.summary(),
+        drain_result.traffic.look_next,
     )
 
 
 @pytest.mark.needs("disrupt", "load")
-def test_drained_node_is_back_as_it_was(drill: Drill) -> None:
+def test_drained_node_is_back_as_it_was(drain_result: DrainResult) -> None:
     """After the maintenance the machine takes part again, just as before."""
-    assert drill.after == drill.before, said(
-        f"node {drill.plan.node} as it was: {drill.before}", drill.after, f"kubectl describe node {drill.plan.node}"
+    assert drain_result.after == drain_result.before, said(
+        f"node {drain_result.plan.node} as it was: {drain_result.before}",
+        drain_result.after,
+        f"kubectl describe node {drain_result.plan.node}",
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from fixtures.disruption.brakes import Brakes
-from fixtures.disruption.experiment import Chaos
+from fixtures.disruption.experiment import ChaosRunner
 from fixtures.disruption.steady_state import Maintained
 from fixtures.disruption.tenure import Tenure
 from fixtures.environment.file import ROOT
@@ -52,8 +52,8 @@ def chaos(  # noqa: PLR0917 - what an experiment needs is many things
     check: Check,
     brakes: Brakes,
     steady: Callable[[str], None],
-) -> Chaos:
+) -> ChaosRunner:
     """One experiment at a time, under this run's Lease."""
-    return Chaos(
+    return ChaosRunner(
         maintained, tenure.api, tenure.journal, str(tenure.lease), environment.faults, portal, check, brakes, steady
     )

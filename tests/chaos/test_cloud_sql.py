@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.disruption.experiment import Chaos, Experiment
+from fixtures.disruption.experiment import ChaosRunner, Experiment
 from fixtures.outcomes import said
 
 pytestmark = pytest.mark.needs("disrupt", "load")
@@ -16,7 +16,7 @@ FAILED_OVER = 90.0
 
 
 @pytest.mark.fault("database-restarted")
-def test_restart_of_the_database_costs_users_the_catalog_and_no_more(chaos: Chaos) -> None:
+def test_restart_of_the_database_costs_users_the_catalog_and_no_more(chaos: ChaosRunner) -> None:
     """While the database restarts the catalog is away for a moment; the portal itself is served throughout."""
     with chaos.experiment("database restarted") as experiment, experiment.fault("database-restarted"):
         catalog_is_back(experiment)
@@ -25,7 +25,7 @@ def test_restart_of_the_database_costs_users_the_catalog_and_no_more(chaos: Chao
 
 
 @pytest.mark.fault("database-failed-over")
-def test_failover_of_the_database_costs_users_the_catalog_and_no_more(chaos: Chaos) -> None:
+def test_failover_of_the_database_costs_users_the_catalog_and_no_more(chaos: ChaosRunner) -> None:
     """While the database moves to its standby the catalog is away for a while; then the proxy finds the new one."""
     with chaos.experiment("database failed over") as experiment, experiment.fault("database-failed-over"):
         catalog_is_back(experiment)
@@ -35,27 +35,27 @@ def test_failover_of_the_database_costs_users_the_catalog_and_no_more(chaos: Cha
 
 @pytest.mark.fault("admin-api")
 @pytest.mark.parametrize("how", ["403", "down"])
-def test_running_pods_survive_without_the_admin_api(chaos: Chaos, how: str) -> None:
+def test_running_pods_survive_without_the_admin_api(chaos: ChaosRunner, how: str) -> None:
     """Without Cloud SQL's Admin API users are served as before, though no new pod can reach the database."""
     with chaos.experiment(f"admin api {how}") as experiment:
         enough = len(experiment.ready_pods())
         with experiment.fault("admin-api", how):
-            gone = experiment.proved_that_no_pod_starts()
-        experiment.recovered_pods(gone, enough)
+            gone = experiment.confirm_no_pod_starts()
+        experiment.wait_for_replacements(gone, enough)
 
-    assert experiment.traffic.error_ratio == 0, experiment.cost(0)
+    assert experiment.traffic.error_ratio == 0, experiment.failure(0)
 
 
 def catalog_is_back(experiment: Experiment) -> None:
     """Wait until requests that need the database failed, and are good again."""
-    experiment.proved(
+    experiment.confirm(
         "requests to the catalog to fail",
         lambda: [row for row in experiment.traffic.rows if row.kind == "database" and row.failed],
         until=bool,
         within=60,
         look_next=experiment.traffic.look_next,
     )
-    experiment.recovered(
+    experiment.wait_for_recovery(
         "ten requests to the catalog to be good, one after the other",
         lambda: [row for row in experiment.traffic.rows if row.kind == "database"][-10:],
         until=lambda rows: not any(row.failed for row in rows),
@@ -68,7 +68,7 @@ def assert_only_the_catalog_was_away(experiment: Experiment, at_most: float) -> 
     """The catalog for so long, the rest never."""
     traffic = experiment.traffic
     others = [row for row in traffic.rows if row.kind != "database" and row.failed]
-    assert traffic.longest_outage("database") <= at_most, experiment.cost(at_most)
+    assert traffic.longest_outage("database") <= at_most, experiment.failure(at_most)
     assert not others, said(
         "no other request than those to the catalog to fail", f"{len(others)}: {others[0]}", traffic.look_next
     )

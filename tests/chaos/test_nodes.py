@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from fixtures.api.pods import Pod
-from fixtures.disruption.blast_radius import Limits, planned
+from fixtures.disruption.blast_radius import Limits, plan_drain
 from fixtures.disruption.drain import drained
-from fixtures.disruption.experiment import Chaos, Experiment
-from fixtures.disruption.steady_state import stand_elsewhere
+from fixtures.disruption.experiment import ChaosRunner, Experiment
+from fixtures.disruption.steady_state import ready_elsewhere
 from fixtures.environment.model import Environment
 
 pytestmark = pytest.mark.needs("disrupt", "load")
@@ -21,46 +21,46 @@ FOUND_LOST = 120.0
 
 
 @pytest.mark.needs("apply")  # the autoscaler's minimum is raised
-def test_drain_during_a_scale_out_goes_unnoticed(chaos: Chaos, environment: Environment) -> None:
+def test_drain_during_a_scale_out_goes_unnoticed(chaos: ChaosRunner, environment: Environment) -> None:
     """While the portal grows, a machine can be emptied, and users are served as well as ever."""
     hpa = chaos.maintained.reference.the("HorizontalPodAutoscaler")
     least = hpa["spec"]["minReplicas"].number or 1
     more = least + 1
     with chaos.experiment("drain during scale-out") as experiment:
         node = experiment.ready_pods()[0].node
-        plan = planned(
+        plan = plan_drain(
             node,
-            own=chaos.maintained.deployment.namespace,
+            namespace=chaos.maintained.deployment.namespace,
             api=chaos.api,
             limits=Limits(seconds=chaos.maintained.timeouts.drain),
         )
         with (
-            experiment.changed(hpa, {"spec": {"minReplicas": more}}, {"spec": {"minReplicas": least}}),
-            drained(plan, chaos.api, chaos.journal, lease=chaos.lease, go_on=chaos.go_on) as drain,
+            experiment.patched(hpa, {"spec": {"minReplicas": more}}, {"spec": {"minReplicas": least}}),
+            drained(plan, chaos.api, chaos.journal, lease=chaos.lease, abort_check=chaos.abort_check) as drain,
         ):
             experiment.marks.extend(drain.marks)
-            experiment.recovered(
+            experiment.wait_for_recovery(
                 f"{more} pods Ready on other nodes than {node}",
                 experiment.pods,
-                until=lambda pods: stand_elsewhere(node, more, pods),
+                until=lambda pods: ready_elsewhere(node, more, pods),
                 within=chaos.maintained.timeouts.pod_replaced,
-                look_next=experiment.look_at_pods,
+                look_next=experiment.look_next,
             )
         shrunk(experiment, least)
 
     traffic, slo = experiment.traffic, environment.slo
-    assert traffic.longest_outage() <= slo.longest_outage, experiment.cost(slo.longest_outage)
-    assert traffic.error_ratio <= slo.error_ratio, experiment.cost(slo.longest_outage)
+    assert traffic.longest_outage() <= slo.longest_outage, experiment.failure(slo.longest_outage)
+    assert traffic.error_ratio <= slo.error_ratio, experiment.failure(slo.longest_outage)
 
 
 def shrunk(experiment: Experiment, least: int) -> None:
     """Wait until the autoscaler has taken its pods back."""
-    experiment.proved(
+    experiment.confirm(
         f"{least} pods again",
         experiment.pods,
         until=lambda pods: len(pods) == least,
         within=experiment.maintained.timeouts.scale_in,
-        look_next=experiment.look_at_pods,
+        look_next=experiment.look_next,
     )
 
 
@@ -71,27 +71,27 @@ def shrunk(experiment: Experiment, least: int) -> None:
         pytest.param("node-machine", marks=pytest.mark.fault("node-machine")),
     ],
 )
-def test_portal_survives_the_loss_of_a_machine(chaos: Chaos, fault: str) -> None:
+def test_portal_survives_the_loss_of_a_machine(chaos: ChaosRunner, fault: str) -> None:
     """When a machine or its network dies, users are served from another one, and its pods are replaced."""
     with chaos.experiment(f"{fault} lost") as experiment:
         before = experiment.ready_pods()
         node = before[0].node
         with experiment.fault(fault, node):
-            experiment.proved(
+            experiment.confirm(
                 f"node {node} to be called not Ready",
                 lambda: ready(chaos, node),
                 until=lambda now: now != "True",
                 within=FOUND_LOST,
                 look_next=f"kubectl describe node {node}",
             )
-            experiment.recovered(
+            experiment.wait_for_recovery(
                 f"{len(before)} pods Ready on other nodes than {node}",
                 experiment.pods,
                 until=lambda pods: serving(pods, node) >= len(before),
                 within=chaos.maintained.timeouts.pod_replaced,
-                look_next=experiment.look_at_pods,
+                look_next=experiment.look_next,
             )
-        experiment.proved(
+        experiment.confirm(
             f"node {node} Ready again and rid of the lost pods",
             lambda: (ready(chaos, node), experiment.pods()),
             until=lambda now: now[0] == "True" and not any(pod.terminating for pod in now[1]),
@@ -99,7 +99,7 @@ def test_portal_survives_the_loss_of_a_machine(chaos: Chaos, fault: str) -> None
             look_next=f"kubectl describe node {node}",
         )
 
-    assert experiment.traffic.longest_outage() <= LOST_NODE, experiment.cost(LOST_NODE)
+    assert experiment.traffic.longest_outage() <= LOST_NODE, experiment.failure(LOST_NODE)
 
 
 def serving(pods: tuple[Pod, ...], node: str) -> int:
@@ -107,7 +107,7 @@ def serving(pods: tuple[Pod, ...], node: str) -> int:
     return sum(pod.serving and pod.node != node for pod in pods)
 
 
-def ready(chaos: Chaos, node: str) -> str:
+def ready(chaos: ChaosRunner, node: str) -> str:
     """Status of the node's condition Ready."""
     live = chaos.api.send("GET", f"/api/v1/nodes/{node}")
     conditions = live["status"]["conditions"]

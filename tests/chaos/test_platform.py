@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fixtures.api.live import Objects
-from fixtures.disruption.experiment import Chaos
+from fixtures.disruption.experiment import ChaosRunner
 from fixtures.environment.model import Environment
 from fixtures.google.rest import GoogleApis
 from fixtures.metrics.promql import PromQl
@@ -30,19 +30,19 @@ FRESH = 60.0
         pytest.param("secret-provider", "down", marks=pytest.mark.fault("secret-provider")),
     ],
 )
-def test_running_pods_survive_what_only_a_start_needs(chaos: Chaos, fault: str, target: str) -> None:
+def test_running_pods_survive_what_only_a_start_needs(chaos: ChaosRunner, fault: str, target: str) -> None:
     """Without identities or secrets no new pod starts, and users are served by those that run."""
     with chaos.experiment(f"{fault} down") as experiment:
         enough = len(experiment.ready_pods())
         with experiment.fault(fault, target):
-            gone = experiment.proved_that_no_pod_starts()
-        experiment.recovered_pods(gone, enough)
+            gone = experiment.confirm_no_pod_starts()
+        experiment.wait_for_replacements(gone, enough)
 
-    assert experiment.traffic.error_ratio == 0, experiment.cost(0)
+    assert experiment.traffic.error_ratio == 0, experiment.failure(0)
 
 
 @pytest.mark.fault("secret-rotated")
-def test_rotated_secret_reaches_running_pods(chaos: Chaos, environment: Environment, google: GoogleApis) -> None:
+def test_rotated_secret_reaches_running_pods(chaos: ChaosRunner, environment: Environment, google: GoogleApis) -> None:
     """A secret's new version is in every pod within its period, without a restart, and users notice nothing."""
     classes = mounted_classes(chaos.maintained.reference)
     secret = environment.secrets.expected[0]
@@ -58,14 +58,14 @@ def test_rotated_secret_reaches_running_pods(chaos: Chaos, environment: Environm
     with chaos.experiment("secret rotated") as experiment:
         before = latest()
         with experiment.fault("secret-rotated", secret):
-            experiment.proved(
+            experiment.confirm(
                 f"a new version of {secret}",
                 latest,
                 until=lambda now: now != before,
                 within=30,
                 look_next="Secret Manager",
             )
-        experiment.recovered(
+        experiment.wait_for_recovery(
             f"the latest version of {secret} in every pod",
             behind,
             until=lambda left: not left,
@@ -73,11 +73,13 @@ def test_rotated_secret_reaches_running_pods(chaos: Chaos, environment: Environm
             look_next="kubectl get secretproviderclasspodstatuses -o yaml",
         )
 
-    assert experiment.traffic.error_ratio == 0, experiment.cost(0)
+    assert experiment.traffic.error_ratio == 0, experiment.failure(0)
 
 
 @pytest.mark.fault("prometheus-down")
-def test_users_feel_nothing_of_the_metrics_pipeline(chaos: Chaos, environment: Environment, google: GoogleApis) -> None:
+def test_users_feel_nothing_of_the_metrics_pipeline(
+    chaos: ChaosRunner, environment: Environment, google: GoogleApis
+) -> None:
     """While metrics are away users are served as before, and the gap is there to be seen for whoever is on call."""
     promql = PromQl(google, environment.google, chaos.maintained.reference.the("PodMonitoring"))
     metric = environment.metrics.expected[0]
@@ -90,7 +92,7 @@ def test_users_feel_nothing_of_the_metrics_pipeline(chaos: Chaos, environment: E
 
     with chaos.experiment("metrics pipeline down") as experiment:
         with experiment.fault("prometheus-down"):
-            experiment.proved(
+            experiment.confirm(
                 f"no answer for {metric} for {GAP} s",
                 answer,
                 until=lambda seen: not seen.isdigit(),
@@ -98,7 +100,7 @@ def test_users_feel_nothing_of_the_metrics_pipeline(chaos: Chaos, environment: E
                 within=60,
                 look_next=f"{RUNBOOK}#metrics",
             )
-        experiment.recovered(
+        experiment.wait_for_recovery(
             f"fresh samples of {metric}",
             answer,
             until=lambda seen: seen.isdigit() and int(seen) > 0,
@@ -106,13 +108,13 @@ def test_users_feel_nothing_of_the_metrics_pipeline(chaos: Chaos, environment: E
             look_next=f"{RUNBOOK}#metrics",
         )
 
-    assert experiment.traffic.error_ratio == 0, experiment.cost(0)
+    assert experiment.traffic.error_ratio == 0, experiment.failure(0)
 
 
 @pytest.mark.fault("gateway-restarted")
-def test_restart_of_the_data_plane_is_short(chaos: Chaos) -> None:
+def test_restart_of_the_data_plane_is_short(chaos: ChaosRunner) -> None:
     """When the load balancer's data plane restarts, users are served again at once."""
     with chaos.experiment("gateway restarted") as experiment, experiment.fault("gateway-restarted"):
-        experiment.recovered_rollout()
+        experiment.wait_for_rollout()
 
-    assert experiment.traffic.longest_outage() <= GATEWAY_RESTART, experiment.cost(GATEWAY_RESTART)
+    assert experiment.traffic.longest_outage() <= GATEWAY_RESTART, experiment.failure(GATEWAY_RESTART)

@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.api.exec import CommandNotRunError, Container
 from fixtures.api.pods import Pod
-from fixtures.disruption.experiment import Chaos, Experiment
+from fixtures.disruption.experiment import ChaosRunner, Experiment
 from fixtures.objects.manifest import Field
 
 pytestmark = pytest.mark.needs("disrupt", "load")
@@ -57,106 +57,106 @@ def the(pods: tuple[Pod, ...], victim: Pod) -> Pod:
     return next(pod for pod in pods if pod.uid == victim.uid)
 
 
-def name_of_app(chaos: Chaos) -> str:
+def name_of_app(chaos: ChaosRunner) -> str:
     """Name of the container that serves users."""
     [app] = chaos.maintained.deployment["spec"]["template"]["spec"]["containers"]
     return app["name"].text
 
 
-def name_of_sidecar(chaos: Chaos) -> str:
+def name_of_sidecar(chaos: ChaosRunner) -> str:
     """Name of the container that leads to the database."""
     [sidecar] = chaos.maintained.deployment["spec"]["template"]["spec"]["initContainers"]
     return sidecar["name"].text
 
 
-def kill(chaos: Chaos, *pods: Pod) -> None:
+def kill(chaos: ChaosRunner, *pods: Pod) -> None:
     """As a machine that dies takes its pods: no preStop, no SIGTERM."""
     for pod in pods:
         path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
         chaos.api.send("DELETE", path, body={"gracePeriodSeconds": 0})
 
 
-def test_portal_survives_the_loss_of_a_pod(chaos: Chaos) -> None:
+def test_portal_survives_the_loss_of_a_pod(chaos: ChaosRunner) -> None:
     """When a pod is killed without warning, users are served by the other one."""
     with chaos.experiment("pod killed without grace") as experiment:
         before = experiment.ready_pods()
         experiment.inject(f"{before[0].name} killed", lambda: kill(chaos, before[0]))
-        experiment.recovered_pods(before[:1], len(before))
+        experiment.wait_for_replacements(before[:1], len(before))
 
-    assert failed_for(experiment) <= LOST_POD, experiment.cost(LOST_POD)
+    assert failed_for(experiment) <= LOST_POD, experiment.failure(LOST_POD)
 
 
-def test_portal_is_back_soon_after_all_its_pods_are_lost(chaos: Chaos) -> None:
+def test_portal_is_back_soon_after_all_its_pods_are_lost(chaos: ChaosRunner) -> None:
     """When all pods are killed at once nobody is served, and everybody again as soon as one pod has started."""
     with chaos.experiment("all pods killed at once") as experiment:
         before = experiment.ready_pods()
         experiment.inject("all pods killed", lambda: kill(chaos, *before))
-        experiment.recovered_pods(before, len(before))
+        experiment.wait_for_replacements(before, len(before))
 
-    assert 0 < experiment.traffic.longest_outage() <= ALL_LOST, experiment.cost(ALL_LOST)
+    assert 0 < experiment.traffic.longest_outage() <= ALL_LOST, experiment.failure(ALL_LOST)
 
 
 @pytest.mark.fault("container-killed")
-def test_portal_survives_a_crash_of_backstage(chaos: Chaos) -> None:
+def test_portal_survives_a_crash_of_backstage(chaos: ChaosRunner) -> None:
     """When a Backstage process crashes, it is started again, and users are served by the other one meanwhile."""
     with chaos.experiment("backstage process killed") as experiment:
         crash(experiment, name_of_app(chaos))
 
-    assert failed_for(experiment) <= LOST_POD, experiment.cost(LOST_POD)
+    assert failed_for(experiment) <= LOST_POD, experiment.failure(LOST_POD)
 
 
 @pytest.mark.fault("container-killed")
-def test_portal_survives_a_crash_of_its_way_to_the_database(chaos: Chaos) -> None:
+def test_portal_survives_a_crash_of_its_way_to_the_database(chaos: ChaosRunner) -> None:
     """When the proxy to the database crashes, it is back before users miss it for long."""
     with chaos.experiment("proxy killed") as experiment:
         crash(experiment, name_of_sidecar(chaos))
 
-    assert failed_for(experiment) <= LOST_POD, experiment.cost(LOST_POD)
+    assert failed_for(experiment) <= LOST_POD, experiment.failure(LOST_POD)
 
 
 def crash(experiment: Experiment, name: str) -> None:
     """Kill a container of one pod, and wait until it runs again."""
     victim = experiment.ready_pods()[0]
     with experiment.fault("container-killed", container(victim, name)):
-        experiment.proved(
+        experiment.confirm(
             f"{name} of {victim.name} to be another container",
             lambda: the(experiment.pods(), victim),
             until=lambda now: restarts(now, name) > restarts(victim, name),
             within=60,
-            look_next=experiment.look_at_pods,
+            look_next=experiment.look_next,
         )
     ready_again(experiment, victim)
 
 
 def ready_again(experiment: Experiment, victim: Pod) -> None:
     """Wait until the pod serves users again."""
-    experiment.recovered(
+    experiment.wait_for_recovery(
         f"{victim.name} Ready again",
         lambda: the(experiment.pods(), victim),
         until=lambda now: now.ready,
         within=experiment.maintained.timeouts.pod_replaced,
-        look_next=experiment.look_at_pods,
+        look_next=experiment.look_next,
     )
 
 
 @pytest.mark.needs("connect")
-def test_portal_survives_a_pod_that_runs_out_of_memory(chaos: Chaos) -> None:
+def test_portal_survives_a_pod_that_runs_out_of_memory(chaos: ChaosRunner) -> None:
     """When a container takes more memory than it may, it is started again, and the other one serves users."""
     name = name_of_app(chaos)
     with chaos.experiment("out of memory") as experiment:
         victim = experiment.ready_pods()[0]
         inside = Container(chaos.maintained.client, victim.namespace, victim.name, name, within=30)
         experiment.inject(f"memory of {victim.name} filled", lambda: run_until_killed(inside))
-        experiment.proved(
+        experiment.confirm(
             f"{name} of {victim.name} to be OOMKilled",
             lambda: the(experiment.pods(), victim),
             until=lambda now: ended(now, name) == "OOMKilled",
             within=60,
-            look_next=experiment.look_at_pods,
+            look_next=experiment.look_next,
         )
         ready_again(experiment, victim)
 
-    assert failed_for(experiment) <= LOST_POD, experiment.cost(LOST_POD)
+    assert failed_for(experiment) <= LOST_POD, experiment.failure(LOST_POD)
 
 
 def run_until_killed(inside: Container) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from fixtures.api.live import Objects
-from fixtures.disruption.experiment import Chaos
+from fixtures.disruption.experiment import ChaosRunner
 from fixtures.environment.model import Environment
 from fixtures.objects.manifest import Body, Field
 from fixtures.platform.autoscaler import autoscaler_of
@@ -33,21 +33,21 @@ def release(containers: Sequence[Body], deadline: int) -> Body:
     return {"spec": {"progressDeadlineSeconds": deadline, "template": {"spec": {"containers": containers}}}}
 
 
-def test_rolling_restart_goes_unnoticed(chaos: Chaos, environment: Environment) -> None:
+def test_rolling_restart_goes_unnoticed(chaos: ChaosRunner, environment: Environment) -> None:
     """While all pods are replaced one after the other, users are served as well as ever."""
     now = datetime.now(UTC).isoformat()
     with chaos.experiment("rolling restart") as experiment:
         old = experiment.ready_pods()
-        with experiment.changed(chaos.maintained.deployment, annotated(now), annotated(None)):
-            experiment.recovered_pods(old, len(old))
+        with experiment.patched(chaos.maintained.deployment, annotated(now), annotated(None)):
+            experiment.wait_for_replacements(old, len(old))
         chaos.maintained.steady()  # put back, which is another one
 
     traffic, slo = experiment.traffic, environment.slo
-    assert traffic.longest_outage() <= slo.longest_outage, experiment.cost(slo.longest_outage)
-    assert traffic.error_ratio <= slo.error_ratio, experiment.cost(slo.longest_outage)
+    assert traffic.longest_outage() <= slo.longest_outage, experiment.failure(slo.longest_outage)
+    assert traffic.error_ratio <= slo.error_ratio, experiment.failure(slo.longest_outage)
 
 
-def test_bad_rollout_goes_unnoticed_and_is_reported(chaos: Chaos, environment: Environment) -> None:
+def test_bad_rollout_goes_unnoticed_and_is_reported(chaos: ChaosRunner, environment: Environment) -> None:
     """A release that cannot start reaches no user, and is reported as stuck."""
     objects = Objects(chaos.maintained.client)
     deployment = chaos.maintained.deployment
@@ -56,23 +56,23 @@ def test_bad_rollout_goes_unnoticed_and_is_reported(chaos: Chaos, environment: E
     broken = [{**each, "image": f"{each['image']}-that-does-not-exist"} for each in containers]
     deadline = live["progressDeadlineSeconds"].number or 0
     with chaos.experiment("bad rollout") as experiment:
-        with experiment.changed(deployment, release(broken, STUCK_AFTER), release(containers, deadline)):
-            experiment.proved(
+        with experiment.patched(deployment, release(broken, STUCK_AFTER), release(containers, deadline)):
+            experiment.confirm(
                 f"{deployment} to be reported as stuck",
                 lambda: read_rollout(deployment, objects),
                 until=lambda rollout: bool(rollout.stuck),
                 within=STUCK_AFTER * 4,
                 look_next=f"kubectl -n {deployment.namespace} describe deployment {deployment.name}",
             )
-        experiment.recovered_rollout()
+        experiment.wait_for_rollout()
 
     traffic, slo = experiment.traffic, environment.slo
-    assert traffic.longest_outage() <= slo.longest_outage, experiment.cost(slo.longest_outage)
-    assert traffic.error_ratio <= slo.error_ratio, experiment.cost(slo.longest_outage)
+    assert traffic.longest_outage() <= slo.longest_outage, experiment.failure(slo.longest_outage)
+    assert traffic.error_ratio <= slo.error_ratio, experiment.failure(slo.longest_outage)
 
 
 @pytest.mark.fault("metrics-server-down")
-def test_deployment_keeps_its_size_without_metrics(chaos: Chaos, environment: Environment) -> None:
+def test_deployment_keeps_its_size_without_metrics(chaos: ChaosRunner, environment: Environment) -> None:
     """While the autoscaler has no figures, it leaves the number of pods alone, and users are served."""
     objects = Objects(chaos.maintained.client)
     hpa = chaos.maintained.reference.the("HorizontalPodAutoscaler")
@@ -85,7 +85,7 @@ def test_deployment_keeps_its_size_without_metrics(chaos: Chaos, environment: En
     with chaos.experiment("autoscaler without metrics") as experiment:
         before = autoscaler_of(Field(objects.get(hpa.body))).desired
         with experiment.fault("metrics-server-down"):
-            experiment.proved(
+            experiment.confirm(
                 f"{hpa} to have no figures for {WITHOUT_METRICS} s",
                 active,
                 until=lambda now: now == "False",
@@ -94,7 +94,7 @@ def test_deployment_keeps_its_size_without_metrics(chaos: Chaos, environment: En
                 look_next=look_next,
             )
             meanwhile = autoscaler_of(Field(objects.get(hpa.body))).desired
-        experiment.recovered(
+        experiment.wait_for_recovery(
             f"{hpa} to have figures again",
             active,
             until=lambda now: now == "True",
@@ -103,6 +103,6 @@ def test_deployment_keeps_its_size_without_metrics(chaos: Chaos, environment: En
         )
 
     assert meanwhile == before
-    assert experiment.traffic.longest_outage() <= environment.slo.longest_outage, experiment.cost(
+    assert experiment.traffic.longest_outage() <= environment.slo.longest_outage, experiment.failure(
         environment.slo.longest_outage
     )

@@ -16,7 +16,7 @@ from typing_extensions import override
 from fixtures.api.client import connect
 from fixtures.api.requests import Api
 from fixtures.disruption import tenure
-from fixtures.disruption.blast_radius import Limits, planned
+from fixtures.disruption.blast_radius import Limits, plan_drain
 from fixtures.disruption.drain import drained
 from fixtures.environment import file as environment_file
 from fixtures.environment import target
@@ -70,8 +70,8 @@ def main(environment_name: str, node: str, step: str, when: str) -> None:
     client = connect(guard, kubeconfig=environment.cluster.kubeconfig)
     reference = render(environment.reference.source, namespace=names.deployment)
     with tenure.holding(environment, client, reference) as held:
-        plan = planned(node, own=names.deployment, api=held.api, limits=Limits(seconds=120))
-        with drained(plan, held.api, held.journal, lease=str(held.lease), go_on=held.lease.check):
+        plan = plan_drain(node, namespace=names.deployment, api=held.api, limits=Limits(seconds=120))
+        with drained(plan, held.api, held.journal, lease=str(held.lease), abort_check=held.lease.check):
             pass
 
 

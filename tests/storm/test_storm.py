@@ -17,10 +17,10 @@ from collections.abc import Iterator
 import pytest
 
 from fixtures.api.requests import Patience
-from fixtures.disruption.blast_radius import Limits, planned
+from fixtures.disruption.blast_radius import Limits, plan_drain
 from fixtures.disruption.cordon import ANNOTATION
 from fixtures.disruption.drain import Drain, drained
-from fixtures.disruption.restore import Hands, restore
+from fixtures.disruption.restore import RestoreContext, restore
 from fixtures.lease.holder import Holder
 from fixtures.lease.journal import ANNOTATION as JOURNAL
 from fixtures.lease.journal import Journal, loaded
@@ -135,9 +135,9 @@ def whole_run(server: Server, seconds: float) -> Drain:
     left = lease.take()
     journal = Journal(lease, loaded(left.get(JOURNAL, "")))
     try:
-        restore(journal, str(lease), Hands(api, lambda _: None, lambda *_: None, {}))
-        plan = planned("node-1", own="portal", api=api, limits=Limits(seconds=seconds))
-        with drained(plan, api, journal, lease=str(lease), go_on=lease.check) as drain:
+        restore(journal, str(lease), RestoreContext(api, lambda _: None, lambda *_: None, {}))
+        plan = plan_drain("node-1", namespace="portal", api=api, limits=Limits(seconds=seconds))
+        with drained(plan, api, journal, lease=str(lease), abort_check=lease.check) as drain:
             return drain
     finally:
         lease.release(keep=bool(journal.entries))
@@ -173,7 +173,7 @@ def test_drain_succeeds_in_any_storm(seed: int, cluster: FakeCluster) -> None:
     with storm.named(), served(cluster) as server:
         drain = whole_run(server, seconds=20)
 
-        assert {each.decision for each in drain.answers.values()} <= {"evicted", "gone"}
+        assert {each.decision for each in drain.evictions.values()} <= {"evicted", "gone"}
         assert still_there(cluster) == []
         assert_nothing_is_left(cluster)
 

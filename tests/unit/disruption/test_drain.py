@@ -9,10 +9,10 @@ import pytest
 from typing_extensions import override
 
 from fixtures.api.requests import Api, Patience
-from fixtures.disruption.blast_radius import BlastRadiusError, DrainPlan, Limits, planned
+from fixtures.disruption.blast_radius import BlastRadiusError, DrainPlan, Limits, plan_drain
 from fixtures.disruption.cordon import ANNOTATION
 from fixtures.disruption.drain import Drain, drained
-from fixtures.disruption.restore import Hands, Restored, restore
+from fixtures.disruption.restore import RestoreContext, Restored, restore
 from fixtures.lease.holder import Holder, _place
 from fixtures.lease.journal import ANNOTATION as JOURNAL
 from fixtures.lease.journal import Journal, loaded
@@ -59,17 +59,17 @@ def run(api: Api, holder: Holder, node: str = "node-1", limits: Limits = LIMITS)
     lease = RunLease(api, "portal", "acceptance-backstage", holder, renewal=1000)
     left = lease.take()
     journal = Journal(lease, loaded(left.get(JOURNAL, "")))
-    restore(journal, str(lease), hands(api))
-    plan = planned(node, own="portal", api=api, limits=limits)
-    with drained(plan, api, journal, lease=str(lease), go_on=lease.check) as drain:
+    restore(journal, str(lease), context(api))
+    plan = plan_drain(node, namespace="portal", api=api, limits=limits)
+    with drained(plan, api, journal, lease=str(lease), abort_check=lease.check) as drain:
         assert drain.done()
     lease.release(keep=bool(journal.entries))
     return drain
 
 
-def hands(api: Api) -> Hands:
+def context(api: Api) -> RestoreContext:
     """Only nodes are put back here."""
-    return Hands(api, lambda _: None, lambda *_: None, {})
+    return RestoreContext(api, lambda _: None, lambda *_: None, {})
 
 
 def restored(api: Api) -> Restored:
@@ -77,7 +77,7 @@ def restored(api: Api) -> Restored:
     lease = RunLease(api, "portal", "acceptance-backstage", Holder.here(), renewal=1000)
     left = lease.take()
     journal = Journal(lease, loaded(left.get(JOURNAL, "")))
-    result = restore(journal, str(lease), hands(api))
+    result = restore(journal, str(lease), context(api))
     assert journal.entries == ()
     lease.release()
     return result
@@ -239,7 +239,7 @@ def test_pod_of_another_namespace_does_not_hold_a_drain_up(cluster: FakeCluster,
 
     drain = run(server.api(), Holder.here())
 
-    left_alone = [str(each) for each in drain.answers.values() if each.decision not in {"evicted", "gone"}]
+    left_alone = [str(each) for each in drain.evictions.values() if each.decision not in {"evicted", "gone"}]
     assert left_alone == ["kube-system/dns forbidden: managed namespace"]
 
 
@@ -274,14 +274,14 @@ def test_drain_ends_at_once_when_the_lease_is_lost(cluster: FakeCluster, server:
     api = server.api()
     lease = RunLease(api, "portal", "acceptance-backstage", Holder.here(), renewal=1000)
     lease.take()
-    plan = planned("node-1", own="portal", api=api, limits=LIMITS)
+    plan = plan_drain("node-1", namespace="portal", api=api, limits=LIMITS)
     turns = iter([None, None])
 
-    def go_on() -> None:
+    def abort_check() -> None:
         if next(turns, "over") == "over":
             raise LeaseLostError("lost")
 
-    with pytest.raises(LeaseLostError), drained(plan, api, Journal(lease), lease=str(lease), go_on=go_on):
+    with pytest.raises(LeaseLostError), drained(plan, api, Journal(lease), lease=str(lease), abort_check=abort_check):
         pass
     lease.release()
 
@@ -307,7 +307,7 @@ def test_pod_without_an_owner_stops_the_plan(cluster: FakeCluster, server: Serve
     cluster.pod("pet", "node-1", {}, owner="")
 
     with pytest.raises(BlastRadiusError) as refused:
-        planned("node-1", own="portal", api=server.api(), limits=LIMITS)
+        plan_drain("node-1", namespace="portal", api=server.api(), limits=LIMITS)
 
     assert str(refused.value) == (
         "expected: only pods on node-1 that something replaces\n"
@@ -320,7 +320,7 @@ def test_pod_without_an_owner_stops_the_plan(cluster: FakeCluster, server: Serve
 def test_node_that_does_not_exist_stops_the_plan(server: Server) -> None:
     """One sentence."""
     with pytest.raises(BlastRadiusError) as refused:
-        planned("node-9", own="portal", api=server.api(), limits=LIMITS)
+        plan_drain("node-9", namespace="portal", api=server.api(), limits=LIMITS)
 
     assert str(refused.value) == (
         "expected: a node of the cluster\nseen: no node node-9\nlook next: kubectl get nodes"
@@ -335,7 +335,7 @@ def test_pod_of_the_suite_itself_stops_the_plan(
     cluster.pod("suite", "node-1", {})
 
     with pytest.raises(BlastRadiusError) as refused:
-        planned("node-1", own="portal", api=server.api(), limits=LIMITS)
+        plan_drain("node-1", namespace="portal", api=server.api(), limits=LIMITS)
 
     assert str(refused.value) == (
         "expected: the suite to run elsewhere than on node-1\nseen: its own pod suite\n"
@@ -348,7 +348,7 @@ def test_too_many_pods_stop_the_plan(cluster: FakeCluster, server: Server) -> No
     cluster.pod("other", "node-1", {})
 
     with pytest.raises(BlastRadiusError) as refused:
-        planned("node-1", own="portal", api=server.api(), limits=Limits(seconds=3, pods=1))
+        plan_drain("node-1", namespace="portal", api=server.api(), limits=Limits(seconds=3, pods=1))
 
     assert str(refused.value) == (
         "expected: at most 1 pods to evict from node-1\nseen: 2\n"
@@ -358,7 +358,7 @@ def test_too_many_pods_stop_the_plan(cluster: FakeCluster, server: Server) -> No
 
 def test_plan_says_what_will_happen(server: Server) -> None:
     """One node, which pods, how long."""
-    plan: DrainPlan = planned("node-1", own="portal", api=server.api(), limits=LIMITS)
+    plan: DrainPlan = plan_drain("node-1", namespace="portal", api=server.api(), limits=LIMITS)
 
     assert str(plan) == "1 node, node-1; 1 pods to evict: portal/backstage-a; 3 s"
 
@@ -381,7 +381,7 @@ def test_burst_of_trouble_at_every_step_changes_nothing(cluster: FakeCluster, se
 
     drain = run(server.api(), Holder.here())
 
-    assert {each.decision for each in drain.answers.values()} <= {"evicted", "gone"}
+    assert {each.decision for each in drain.evictions.values()} <= {"evicted", "gone"}
     assert closed(cluster) == []
     assert cluster.collections[LEASES] == {}
 
@@ -392,4 +392,4 @@ def test_watches_that_keep_silent_are_not_believed(cluster: FakeCluster, server:
 
     drain = run(server.api(Patience(QUICK.within, QUICK.every, silence=0.05)), Holder.here())
 
-    assert {each.decision for each in drain.answers.values()} <= {"evicted", "gone"}
+    assert {each.decision for each in drain.evictions.values()} <= {"evicted", "gone"}

@@ -1,4 +1,4 @@
-"""What is made of a drill, and what stops one."""
+"""What a drain's result says, and what stops a drain."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, cast
 import pytest
 
 from fixtures.api.pods import Pod
-from fixtures.disruption.blast_radius import BlastRadiusError, DrainPlan, Limits, least
+from fixtures.disruption.blast_radius import BlastRadiusError, DrainPlan, Limits, smallest_plan
 from fixtures.disruption.brakes import FREEZE, Brakes, FrozenError
 from fixtures.disruption.drain import Drain, Mark
-from fixtures.disruption.measured_drain import Drill, Drilling, NodeState, node_state, spent
+from fixtures.disruption.measured_drain import DrainResult, MeasuredDrain, NodeState, node_state, spent
 from fixtures.disruption.ready_history import ReadyHistory
-from fixtures.disruption.steady_state import described, replaced, stand_elsewhere
+from fixtures.disruption.steady_state import describe_pods, ready_elsewhere, replaced
 from fixtures.lease.holder import Holder
 from fixtures.lease.lease import LeaseLostError, RunLease
 from fixtures.objects.manifest import Field
@@ -66,14 +66,14 @@ def test_pod_is_replaced_when_it_is_no_more_and_another_is_ready(pods: tuple[Pod
 )
 def test_pods_stand_elsewhere_when_none_is_left_and_enough_are_ready(pods: tuple[Pod, ...], *, over: bool) -> None:
     """On any other node than the drained one."""
-    assert stand_elsewhere("node-1", 2, pods) is over
+    assert ready_elsewhere("node-1", 2, pods) is over
 
 
 def test_pod_without_a_place_says_why() -> None:
     """In the scheduler's own words."""
     pods = (pod("a"), pod("b", "", ready=False, message="0/3 nodes are available"), pod("c", "", ready=False))
 
-    assert described(pods) == (
+    assert describe_pods(pods) == (
         "a (Ready) on node-1, b (not Ready) on no node: 0/3 nodes are available, "
         "c (not Ready) on no node: not scheduled yet"
     )
@@ -99,36 +99,36 @@ def test_chart_has_everything_on_one_time_axis() -> None:
     """Seconds since the first request."""
     begin = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
     history = ReadyHistory(clock=lambda: begin - 0.5)
-    history.take((pod("a").body,))
+    history.record((pod("a").body,))
     plan = DrainPlan("node-1", "portal", (), (), 600)
     drain = Drain(plan, marks=[Mark(datetime.fromtimestamp(begin + 1, UTC), "cordoned")])
     drain.marks.append(Mark(datetime.fromtimestamp(begin + 3.25, UTC), "drained"))
     state = NodeState(unschedulable=False, taints=(), annotations=())
     rows = traffic(row(begin), row(begin + 0.05, "5xx"))
-    drill = Drill(plan, drain, rows, history, budget_of(Field({})), state, state, ())
+    drain_result = DrainResult(plan, drain, rows, history, budget_of(Field({})), state, state, ())
 
-    assert json.loads(drill.chart()) == {
+    assert json.loads(drain_result.chart()) == {
         "begin": "2026-01-01T00:00:00+00:00",
         "plan": "1 node, node-1; 0 pods to evict: ; 600 s",
         "rows": [{"t": 0.0, "outcome": "good"}, {"t": 0.05, "outcome": "5xx"}],
         "ready": [{"t": -0.5, "pods": 1}],
         "marks": [{"t": 1.0, "what": "cordoned"}, {"t": 3.25, "what": "drained"}],
     }
-    assert drill.seconds_to("drained") == 2.25
+    assert drain_result.seconds_to("drained") == 2.25
 
 
 def test_node_whose_drain_disturbs_the_fewest_pods_is_taken() -> None:
     """The smallest blast radius."""
     small = DrainPlan("node-2", "portal", (pod("a"),), (), 600)
 
-    assert least([DrainPlan("node-1", "portal", (pod("b"), pod("c")), (), 600), small]) == small
+    assert smallest_plan([DrainPlan("node-1", "portal", (pod("b"), pod("c")), (), 600), small]) == small
 
 
-def drilling(server: Server, *pods: Pod) -> Drilling:
+def measured_drain(server: Server, *pods: Pod) -> MeasuredDrain:
     """Of a deployment in namespace portal with these Ready pods."""
     deployment = SimpleNamespace(namespace="portal")
     maintained = SimpleNamespace(ready_pods=lambda: pods, deployment=deployment)
-    return Drilling(cast("Any", maintained), server.api(), cast("Any", None), "portal/acceptance-backstage")
+    return MeasuredDrain(cast("Any", maintained), server.api(), cast("Any", None), "portal/acceptance-backstage")
 
 
 def test_node_that_may_not_be_drained_is_passed_over() -> None:
@@ -136,9 +136,11 @@ def test_node_that_may_not_be_drained_is_passed_over() -> None:
     cluster = FakeCluster()
     cluster.pod("pet", "node-1", {}, owner="")
     with served(cluster) as server:
-        plan = drilling(server, pod("backstage-a", "node-1"), pod("backstage-b", "node-2")).plan(Limits(seconds=3))
+        plan = measured_drain(server, pod("backstage-a", "node-1"), pod("backstage-b", "node-2")).plan(
+            Limits(seconds=3)
+        )
         with pytest.raises(BlastRadiusError, match="seen: portal/pet without an owner"):
-            drilling(server, pod("backstage-a", "node-1")).plan(Limits(seconds=3))
+            measured_drain(server, pod("backstage-a", "node-1")).plan(Limits(seconds=3))
 
     assert plan.node == "node-2"
 
@@ -151,7 +153,7 @@ def test_pods_may_stay_on_a_node_that_could_not_be_closed() -> None:
 
     def returned(cordoned: str) -> tuple[Pod, ...]:
         drain = Drain(plan, cordoned)
-        return Drill(plan, drain, traffic(), ReadyHistory(), budget_of(Field({})), state, state, pods).returned
+        return DrainResult(plan, drain, traffic(), ReadyHistory(), budget_of(Field({})), state, state, pods).returned
 
     assert returned("cordoned") == pods[:1]
     assert returned("forbidden") == ()

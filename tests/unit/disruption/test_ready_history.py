@@ -17,10 +17,10 @@ def test_history_has_the_moment_with_the_fewest_ready_pods() -> None:
     history = ReadyHistory(clock=lambda: next(times))
     leaving = pod("a", deletionTimestamp="2026-01-01T00:00:00Z")
 
-    history.take((pod("a"), pod("b")))
-    history.take((leaving, pod("b"), pod("c", ready=False)))
-    history.take((leaving, pod("b"), pod("c", ready=False), pod("d", ready=False)))
-    history.take((pod("b"), pod("c")))
+    history.record((pod("a"), pod("b")))
+    history.record((leaving, pod("b"), pod("c", ready=False)))
+    history.record((leaving, pod("b"), pod("c", ready=False), pod("d", ready=False)))
+    history.record((pod("b"), pod("c")))
 
     assert str(history) == "2 > 1 > 2 Ready"
-    assert (history.least.at, history.least.ready) == (2.0, ("b",))
+    assert (history.fewest.at, history.fewest.ready) == (2.0, ("b",))

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from fixtures.disruption.restore import Hands, Restored, restore
+from fixtures.disruption.restore import RestoreContext, Restored, restore
 from fixtures.lease.holder import Holder
 from fixtures.lease.journal import (
     EndLoad,
@@ -104,22 +104,22 @@ class Things:
         self.live = live
         self.merged: list[Body] = []
 
-    def hands(self, server: Server, **healing: list[str]) -> Hands:
+    def context(self, server: Server, **healing: list[str]) -> RestoreContext:
         """To undo something with."""
-        return Hands(server.api(), lambda _: self.live, lambda _, patch: self.merged.append(patch), healing)
+        return RestoreContext(server.api(), lambda _: self.live, lambda _, patch: self.merged.append(patch), healing)
 
 
-def undo(entry: Entry, hands: Hands) -> tuple[Restored, Journal]:
+def undo(entry: Entry, context: RestoreContext) -> tuple[Restored, Journal]:
     """One entry."""
     journal = Journal(Memory(), (entry,))
-    return restore(journal, "portal/acceptance-backstage", hands), journal
+    return restore(journal, "portal/acceptance-backstage", context), journal
 
 
 def test_patched_object_gets_its_previous_values(server: Server) -> None:
     """At the version that was looked at, so that nobody's change in between is lost."""
     things = Things({"metadata": {"resourceVersion": "7"}, "spec": {"minReplicas": 1, "maxReplicas": 5}})
 
-    restored, journal = undo(Entry("dead", "one replica less", PUT_BACK), things.hands(server))
+    restored, journal = undo(Entry("dead", "one replica less", PUT_BACK), things.context(server))
 
     assert things.merged == [{"spec": {"minReplicas": 2}, "metadata": {"resourceVersion": "7"}}]
     assert str(restored) == "put back: one replica less (run dead)"
@@ -139,7 +139,7 @@ def test_object_that_somebody_else_has_changed_since_is_theirs(server: Server, l
     """Or that was never changed, as the run died before."""
     things = Things(live)
 
-    restored, journal = undo(Entry("dead", "one replica less", PUT_BACK), things.hands(server))
+    restored, journal = undo(Entry("dead", "one replica less", PUT_BACK), things.context(server))
 
     assert things.merged == []
     assert restored == Restored()
@@ -151,7 +151,7 @@ def test_fault_is_healed_by_the_environments_command(server: Server) -> None:
     check = [sys.executable, "-c", "import sys; sys.exit(sys.argv[1:] != ['primary'])"]
     heal = Entry("dead", "database stopped", Heal("stopped", "primary"))
 
-    restored, _ = undo(heal, Things(None).hands(server, stopped=check))
+    restored, _ = undo(heal, Things(None).context(server, stopped=check))
 
     assert restored.done == ("database stopped (run dead)",)
 
@@ -163,7 +163,7 @@ def test_what_cannot_be_undone_is_told_and_stays(server: Server) -> None:
         ({"stopped": ["false"]}, "Command '['false']' returned non-zero exit status 1."),
     ):
         restored, journal = undo(
-            Entry("dead", "database stopped", Heal("stopped")), Things(None).hands(server, **healing)
+            Entry("dead", "database stopped", Heal("stopped")), Things(None).context(server, **healing)
         )
 
         assert str(restored) == f"nothing to put back; NOT put back: database stopped (run dead): {why}"
@@ -173,7 +173,7 @@ def test_what_cannot_be_undone_is_told_and_stays(server: Server) -> None:
 def test_server_without_an_answer_leaves_the_entry(cluster: FakeCluster, server: Server) -> None:
     """Notes on nodes are tried all the same, and told."""
     cluster.script = lambda _: status(403, "Forbidden")
-    restored, journal = undo(Entry("dead", "cordon of node-1", Uncordon("node-1")), Things(None).hands(server))
+    restored, journal = undo(Entry("dead", "cordon of node-1", Uncordon("node-1")), Things(None).context(server))
 
     assert len(restored.left) == 2
     assert len(journal.entries) == 1

@@ -16,7 +16,7 @@ from kubernetes.client import Configuration
 
 from fixtures.api.client import GuardedClient
 from fixtures.api.requests import Api, Patience
-from fixtures.disruption.restore import Hands, Restored, restore
+from fixtures.disruption.restore import RestoreContext, Restored, restore
 from fixtures.environment.tables import LoadTable
 from fixtures.guard.permissions import Guard
 from fixtures.guard.request_attributes import Namespaces
@@ -287,16 +287,18 @@ def test_load_of_a_dead_run_is_removed(client: GuardedClient, kubelet: Kubelet, 
     pods.create("suite:1", 100)
     entry = Entry("dead", str(pods), EndLoad("1f"))
 
-    elsewhere = restored(Journal(memory, (entry,)), Hands(api, lambda _: None, lambda *_: None, {}))
+    elsewhere = restored(Journal(memory, (entry,)), RestoreContext(api, lambda _: None, lambda *_: None, {}))
     assert elsewhere.left[0] == (
         "load 1f in acceptance-load (run dead): the environment has no `[load] workers`; --restore with one that has"
     )
-    here = restored(Journal(memory, (entry,)), Hands(api, lambda _: None, lambda *_: None, {}, "acceptance-load"))
+    here = restored(
+        Journal(memory, (entry,)), RestoreContext(api, lambda _: None, lambda *_: None, {}, "acceptance-load")
+    )
 
     assert here.done == ("load 1f in acceptance-load (run dead)",)
     assert kubelet.pods == {}
 
 
-def restored(journal: Journal, hands: Hands) -> Restored:
+def restored(journal: Journal, context: RestoreContext) -> Restored:
     """What came of it."""
-    return restore(journal, "backstage/acceptance-backstage", hands)
+    return restore(journal, "backstage/acceptance-backstage", context)

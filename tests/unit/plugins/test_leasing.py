@@ -143,7 +143,7 @@ def test_run_waits_until_a_pipeline_has_deployed(
     cluster: FakeCluster, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It tells who is at work since when, once, and begins when nobody is."""
-    monkeypatch.setattr(tenure_module, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(tenure_module, "POLL_PERIOD", 0.01)
     pipelines(cluster)
     lease = RunLease(server.api(), "portal", "acceptance-backstage", Holder("me", "jane@laptop"))
     told: list[str] = []
@@ -173,7 +173,7 @@ def test_lease_that_does_not_become_free_is_no_verdict(
     cluster: FakeCluster, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing was judged; nothing is broken."""
-    monkeypatch.setattr(tenure_module, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(tenure_module, "POLL_PERIOD", 0.01)
     pipelines(cluster)
     lease = RunLease(server.api(), "portal", "acceptance-backstage", Holder("me", "jane@laptop"))
 
@@ -193,7 +193,7 @@ def test_command_line_says_whether_to_wait(
     """`--restore` as well as a run."""
     chosen_environment = environment("observe", "disrupt", lease_free=0.05)
     run = SimpleNamespace(environment=chosen_environment, client=client(server), reference=REFERENCE)
-    monkeypatch.setattr(tenure_module, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(tenure_module, "POLL_PERIOD", 0.01)
     pipelines(cluster)
 
     assert restored(Config(restore=True, lease="fail"), "disrupt", run=run) == 6
@@ -206,7 +206,7 @@ def test_observer_waits_too_and_holds_nothing(
     cluster: FakeCluster, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It only reads."""
-    monkeypatch.setattr(tenure_module, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(tenure_module, "POLL_PERIOD", 0.01)
     pipelines(cluster)
     config, remembered = Config(restore=False, lease="wait"), list[bool]()
     change_detector = SimpleNamespace(remember=lambda: remembered.append(True))
