@@ -1,4 +1,4 @@
-"""What every chaos test holds in its hand."""
+"""Fixtures of the chaos tests."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from fixtures.report.check import Check
 
 SMOKE = (sys.executable, "-m", "pytest", "tests/acceptance", "--only=observe,connect", "-m", "not needs")
 SMOKE_WITHIN = 600
-"""Seconds. It takes 15, and waits in between for what is just being replaced."""
+"""Seconds for one run of the smoke. It takes about 15, and longer while it waits for pods that are being replaced."""
 
 
 @pytest.fixture
 def steady(pytestconfig: pytest.Config, check: Check) -> Callable[[str], None]:
-    """Asks in a process of its own whether the smoke's checks are kept; raises if not."""
+    """Runs the smoke's checks in a process of its own, and raises if one is not kept."""
     chosen = pytestconfig.getoption("--env")
 
     def ask(when: str) -> None:
@@ -37,6 +37,7 @@ def steady(pytestconfig: pytest.Config, check: Check) -> Callable[[str], None]:
             return
         reasons = json.loads((folder / "verdict.json").read_text())["reasons"]
         text = said(f"the smoke's checks kept {when} the fault", "; ".join(reasons), f"{folder}/report.html")
+        # Before the fault, a broken promise means that there is no steady state to compare with.
         broken = when == "after" and done.returncode == 1
         raise AssertionError(text) if broken else NoVerdictError(text)
 
@@ -53,7 +54,7 @@ def chaos(  # noqa: PLR0917 - what an experiment needs is many things
     brakes: Brakes,
     steady: Callable[[str], None],
 ) -> ChaosRunner:
-    """One experiment at a time, under this run's Lease."""
+    """Runs experiments, one at a time, under this run's Lease."""
     return ChaosRunner(
         maintained, tenure.api, tenure.journal, str(tenure.lease), environment.faults, portal, check, brakes, steady
     )

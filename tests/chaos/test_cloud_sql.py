@@ -1,4 +1,4 @@
-"""The database and the way to it: what depends on it stops for as long as it must, and nothing else does."""
+"""Faults of the database and of Cloud SQL's API: only what needs the database is interrupted, and not for long."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from fixtures.outcomes import said
 pytestmark = pytest.mark.needs("disrupt", "load")
 
 RESTARTED = 45.0
-"""Seconds without the catalog. Cloud SQL's restart itself takes about as long as PostgreSQL's; a guess."""
+"""Seconds without the catalog. A guess: a restart of Cloud SQL takes about as long as one of PostgreSQL."""
 FAILED_OVER = 90.0
-"""Seconds without the catalog. Google: about 60 s for a regional instance; and one refresh of the proxy."""
+"""Seconds without the catalog: about 60 for a regional instance, as Google says, and one refresh of the proxy."""
 
 
 @pytest.mark.fault("database-restarted")
 def test_restart_of_the_database_costs_users_the_catalog_and_no_more(chaos: ChaosRunner) -> None:
     """While the database restarts the catalog is away for a moment; the portal itself is served throughout."""
     with chaos.experiment("database restarted") as experiment, experiment.fault("database-restarted"):
-        catalog_is_back(experiment)
+        wait_for_the_catalog(experiment)
 
     assert_only_the_catalog_was_away(experiment, RESTARTED)
 
@@ -28,7 +28,7 @@ def test_restart_of_the_database_costs_users_the_catalog_and_no_more(chaos: Chao
 def test_failover_of_the_database_costs_users_the_catalog_and_no_more(chaos: ChaosRunner) -> None:
     """While the database moves to its standby the catalog is away for a while; then the proxy finds the new one."""
     with chaos.experiment("database failed over") as experiment, experiment.fault("database-failed-over"):
-        catalog_is_back(experiment)
+        wait_for_the_catalog(experiment)
 
     assert_only_the_catalog_was_away(experiment, FAILED_OVER)
 
@@ -46,8 +46,8 @@ def test_running_pods_survive_without_the_admin_api(chaos: ChaosRunner, how: str
     assert experiment.traffic.error_ratio == 0, experiment.failure(0)
 
 
-def catalog_is_back(experiment: Experiment) -> None:
-    """Wait until requests that need the database failed, and are good again."""
+def wait_for_the_catalog(experiment: Experiment) -> None:
+    """Wait until requests that need the database have failed and succeed again."""
     experiment.confirm(
         "requests to the catalog to fail",
         lambda: [row for row in experiment.traffic.rows if row.kind == "database" and row.failed],
@@ -65,7 +65,7 @@ def catalog_is_back(experiment: Experiment) -> None:
 
 
 def assert_only_the_catalog_was_away(experiment: Experiment, at_most: float) -> None:
-    """The catalog for so long, the rest never."""
+    """Requests to the catalog failed for at most these seconds, and no other request failed."""
     traffic = experiment.traffic
     others = [row for row in traffic.rows if row.kind != "database" and row.failed]
     assert traffic.longest_outage("database") <= at_most, experiment.failure(at_most)

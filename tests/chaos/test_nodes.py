@@ -1,4 +1,4 @@
-"""Machines that go away, announced or not."""
+"""Nodes that go away: drained, cut off, or powered off."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from fixtures.environment.model import Environment
 pytestmark = pytest.mark.needs("disrupt", "load")
 
 LOST_NODE = 30.0
-"""Seconds for which half of the requests may fail. A silent machine refuses nothing: each of the two health checks that
-must fail runs into its time-out. 20 s seen in the lab, long before Kubernetes notices; half as much again."""
+"""Seconds for which half of the requests may fail.
+
+A silent node refuses no connection, so each of the two health checks that must fail runs into its timeout. Half as
+much again as the 20 s seen in the lab; Kubernetes notices only long after that.
+"""
 FOUND_LOST = 120.0
-"""Seconds until Kubernetes calls a silent node unknown: 40 to 50 of its own grace period, and a half more."""
+"""Seconds until a silent node's Ready is Unknown: more than twice the 40 to 50 of Kubernetes' own grace period."""
 
 
 @pytest.mark.needs("apply")  # the autoscaler's minimum is raised
@@ -46,15 +49,15 @@ def test_drain_during_a_scale_out_goes_unnoticed(chaos: ChaosRunner, environment
                 within=chaos.maintained.timeouts.pod_replaced,
                 look_next=experiment.look_next,
             )
-        shrunk(experiment, least)
+        wait_until_scaled_in(experiment, least)
 
     traffic, slo = experiment.traffic, environment.slo
     assert traffic.longest_outage() <= slo.longest_outage, experiment.failure(slo.longest_outage)
     assert traffic.error_ratio <= slo.error_ratio, experiment.failure(slo.longest_outage)
 
 
-def shrunk(experiment: Experiment, least: int) -> None:
-    """Wait until the autoscaler has taken its pods back."""
+def wait_until_scaled_in(experiment: Experiment, least: int) -> None:
+    """Wait until the HPA has removed the pods that it had added."""
     experiment.confirm(
         f"{least} pods again",
         experiment.pods,
@@ -79,7 +82,7 @@ def test_portal_survives_the_loss_of_a_machine(chaos: ChaosRunner, fault: str) -
         with experiment.fault(fault, node):
             experiment.confirm(
                 f"node {node} to be called not Ready",
-                lambda: ready(chaos, node),
+                lambda: ready_status(chaos, node),
                 until=lambda now: now != "True",
                 within=FOUND_LOST,
                 look_next=f"kubectl describe node {node}",
@@ -87,13 +90,13 @@ def test_portal_survives_the_loss_of_a_machine(chaos: ChaosRunner, fault: str) -
             experiment.wait_for_recovery(
                 f"{len(before)} pods Ready on other nodes than {node}",
                 experiment.pods,
-                until=lambda pods: serving(pods, node) >= len(before),
+                until=lambda pods: serving_elsewhere(pods, node) >= len(before),
                 within=chaos.maintained.timeouts.pod_replaced,
                 look_next=experiment.look_next,
             )
         experiment.confirm(
             f"node {node} Ready again and rid of the lost pods",
-            lambda: (ready(chaos, node), experiment.pods()),
+            lambda: (ready_status(chaos, node), experiment.pods()),
             until=lambda now: now[0] == "True" and not any(pod.terminating for pod in now[1]),
             within=chaos.maintained.timeouts.pod_replaced,
             look_next=f"kubectl describe node {node}",
@@ -102,13 +105,13 @@ def test_portal_survives_the_loss_of_a_machine(chaos: ChaosRunner, fault: str) -
     assert experiment.traffic.longest_outage() <= LOST_NODE, experiment.failure(LOST_NODE)
 
 
-def serving(pods: tuple[Pod, ...], node: str) -> int:
-    """How many are Ready elsewhere; those on the lost node stay on the books until it is back."""
+def serving_elsewhere(pods: tuple[Pod, ...], node: str) -> int:
+    """Number of pods that are Ready on other nodes; those on a lost node stay listed until it is back."""
     return sum(pod.serving and pod.node != node for pod in pods)
 
 
-def ready(chaos: ChaosRunner, node: str) -> str:
-    """Status of the node's condition Ready."""
+def ready_status(chaos: ChaosRunner, node: str) -> str:
+    """Status of a node's condition Ready: True, False, Unknown, or absent."""
     live = chaos.api.send("GET", f"/api/v1/nodes/{node}")
     conditions = live["status"]["conditions"]
     return next((each["status"].text for each in conditions if each["type"].text == "Ready"), "absent")

@@ -1,4 +1,4 @@
-"""What Google runs around the portal: users feel little or nothing when it is away."""
+"""Outages of what Google runs around the portal: users notice little or nothing."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from fixtures.secrets.mounted import Versions, mounted_classes, outdated, status
 pytestmark = pytest.mark.needs("disrupt", "load")
 
 GATEWAY_RESTART = 10.0
-"""Seconds that the data plane's restart may cost; Google's own never restarts as a whole. A guess."""
+"""Longest outage in seconds by a restart of the data plane. A guess: Google's own never restarts as a whole."""
 
 GAP = 20
-"""Seconds without metrics: two scrape intervals in the lab."""
+"""Seconds for which metrics must be missing: two scrape intervals of the lab."""
 FRESH = 60.0
-"""Seconds that a sample may be old."""
+"""Age in seconds up to which a sample counts as fresh."""
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_users_feel_nothing_of_the_metrics_pipeline(
                 f"no answer for {metric} for {GAP} s",
                 answer,
                 until=lambda seen: not seen.isdigit(),
-                in_a_row=2 * GAP,
+                in_a_row=2 * GAP,  # there are two readings a second
                 within=60,
                 look_next=f"{RUNBOOK}#metrics",
             )

@@ -1,4 +1,4 @@
-"""Pods and containers that end without warning: what users feel, and how soon all is as before."""
+"""Pods and containers that die without warning: the cost to users, and the recovery."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from fixtures.objects.manifest import Field
 pytestmark = pytest.mark.needs("disrupt", "load")
 
 LOST_POD = 15.0
-"""Seconds until nobody is sent to a dead pod any more, or until its container is back. Until then half of the requests
-may fail. Seen in the lab: what fails comes to 7 s for a lost pod, 4 s for a crash, 6 s out of memory; twice that."""
+"""Seconds for which half of the requests may fail, until none reaches the dead pod or its container is back.
+
+About twice what was seen in the lab: 7 s for a lost pod, 4 s for a crash, 6 s out of memory.
+"""
 ALL_LOST = 60.0
-"""Seconds. Nobody is there until a new pod has started and is attached. 24 s seen in the lab; on GKE attaching takes
-longer, up to a minute."""
+"""Longest outage in seconds: until a new pod has started and is attached to the load balancer.
+
+24 s were seen in the lab; on GKE attaching takes longer, up to a minute.
+"""
 HOG = """
 const hogs = []; const { spawn } = require("child_process");
 for (let i = 0; i < 8; i++) hogs.push(spawn(process.execPath, ["--max-old-space-size=4096", "-e",
@@ -26,34 +30,40 @@ for (let i = 0; i < 8; i++) hogs.push(spawn(process.execPath, ["--max-old-space-
   "setTimeout(() => process.exit(0), 15000)"]));
 setTimeout(() => process.exit(0), 16000);
 """
-"""Takes more memory than the container may have, in processes that are each smaller than Backstage: the kernel ends
-the largest. They end by themselves after 15 s."""
+"""A script for Node.js that takes more memory than the container's limit.
+
+It does so in processes that are each smaller than Backstage, because the kernel kills the largest one, which is to be
+Backstage. They end by themselves after 15 s.
+"""
 
 
 def failed_for(experiment: Experiment) -> float:
-    """Seconds for which half of the requests would have failed, had those that did come one after the other."""
+    """Longest outage in seconds, or that of the same failures in a row at half of the requests, if longer.
+
+    With one of two pods dead, failures are spread among good answers, so no single outage shows their whole cost.
+    """
     traffic = experiment.traffic
     return max(traffic.longest_outage(), 2 * traffic.error_ratio * traffic.seconds)
 
 
 def status(pod: Pod, name: str) -> Field:
-    """What the kubelet says of a container."""
+    """The status of a container, as the kubelet reports it."""
     [found] = [each for each in pod.container_statuses if each["name"].text == name]
     return found
 
 
 def container(pod: Pod, name: str) -> str:
-    """Id of a container as its node's runtime has it."""
+    """Id of a container in its node's runtime, without the runtime's name."""
     return status(pod, name)["containerID"].text.rpartition("/")[2]
 
 
 def restarts(pod: Pod, name: str) -> int:
-    """How often a container was started again."""
+    """Number of restarts of a container."""
     return status(pod, name)["restartCount"].number or 0
 
 
-def the(pods: tuple[Pod, ...], victim: Pod) -> Pod:
-    """The pod as it is now."""
+def same_pod(pods: tuple[Pod, ...], victim: Pod) -> Pod:
+    """The victim as it is in a later reading."""
     return next(pod for pod in pods if pod.uid == victim.uid)
 
 
@@ -64,13 +74,13 @@ def name_of_app(chaos: ChaosRunner) -> str:
 
 
 def name_of_sidecar(chaos: ChaosRunner) -> str:
-    """Name of the container that leads to the database."""
+    """Name of the sidecar that proxies to the database."""
     [sidecar] = chaos.maintained.deployment["spec"]["template"]["spec"]["initContainers"]
     return sidecar["name"].text
 
 
 def kill(chaos: ChaosRunner, *pods: Pod) -> None:
-    """As a machine that dies takes its pods: no preStop, no SIGTERM."""
+    """Delete pods without a grace period, so that neither preStop nor SIGTERM warns them."""
     for pod in pods:
         path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
         chaos.api.send("DELETE", path, body={"gracePeriodSeconds": 0})
@@ -120,19 +130,19 @@ def crash(experiment: Experiment, name: str) -> None:
     with experiment.fault("container-killed", container(victim, name)):
         experiment.confirm(
             f"{name} of {victim.name} to be another container",
-            lambda: the(experiment.pods(), victim),
+            lambda: same_pod(experiment.pods(), victim),
             until=lambda now: restarts(now, name) > restarts(victim, name),
             within=60,
             look_next=experiment.look_next,
         )
-    ready_again(experiment, victim)
+    wait_until_ready_again(experiment, victim)
 
 
-def ready_again(experiment: Experiment, victim: Pod) -> None:
-    """Wait until the pod serves users again."""
+def wait_until_ready_again(experiment: Experiment, victim: Pod) -> None:
+    """Wait until the pod is Ready again."""
     experiment.wait_for_recovery(
         f"{victim.name} Ready again",
-        lambda: the(experiment.pods(), victim),
+        lambda: same_pod(experiment.pods(), victim),
         until=lambda now: now.ready,
         within=experiment.maintained.timeouts.pod_replaced,
         look_next=experiment.look_next,
@@ -149,22 +159,22 @@ def test_portal_survives_a_pod_that_runs_out_of_memory(chaos: ChaosRunner) -> No
         experiment.inject(f"memory of {victim.name} filled", lambda: run_until_killed(inside))
         experiment.confirm(
             f"{name} of {victim.name} to be OOMKilled",
-            lambda: the(experiment.pods(), victim),
-            until=lambda now: ended(now, name) == "OOMKilled",
+            lambda: same_pod(experiment.pods(), victim),
+            until=lambda now: last_termination(now, name) == "OOMKilled",
             within=60,
             look_next=experiment.look_next,
         )
-        ready_again(experiment, victim)
+        wait_until_ready_again(experiment, victim)
 
     assert failed_for(experiment) <= LOST_POD, experiment.failure(LOST_POD)
 
 
 def run_until_killed(inside: Container) -> None:
-    """The hog ends with its container, which is what it is for."""
+    """Run the memory hog; losing its connection is expected, as it ends with the container that it kills."""
     with contextlib.suppress(CommandNotRunError):
         inside.run("node", "-e", HOG)
 
 
-def ended(pod: Pod, name: str) -> str:
-    """Why a container ended the last time."""
+def last_termination(pod: Pod, name: str) -> str:
+    """Reason of a container's last termination; empty if there was none."""
     return status(pod, name)["lastState"]["terminated"]["reason"].text

@@ -1,4 +1,4 @@
-"""Changes of the deployment itself, good ones and bad ones: users feel neither."""
+"""Rollouts, good and bad, and an autoscaler without metrics: users notice none of them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from fixtures.reference.apply import read_rollout
 pytestmark = pytest.mark.needs("disrupt", "load", "apply")
 
 STUCK_AFTER = 20
-"""Seconds for the bad rollout, instead of the reference's progress deadline: the controller's doing is the same."""
+"""Progress deadline of the bad rollout, in seconds: short, to save time; what the controller reports is the same."""
 WITHOUT_METRICS = 35
-"""Seconds: the autoscaler looks every 15, so twice at least."""
+"""Seconds for which metrics must be missing: the autoscaler syncs every 15, so at least twice."""
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 
 
@@ -29,7 +29,7 @@ def annotated(restarted_at: str | None) -> Body:
 
 
 def release(containers: Sequence[Body], deadline: int) -> Body:
-    """A patch that rolls out other containers."""
+    """A patch that rolls out these containers, with a progress deadline in seconds."""
     return {"spec": {"progressDeadlineSeconds": deadline, "template": {"spec": {"containers": containers}}}}
 
 
@@ -40,7 +40,7 @@ def test_rolling_restart_goes_unnoticed(chaos: ChaosRunner, environment: Environ
         old = experiment.ready_pods()
         with experiment.patched(chaos.maintained.deployment, annotated(now), annotated(None)):
             experiment.wait_for_replacements(old, len(old))
-        chaos.maintained.steady()  # put back, which is another one
+        chaos.maintained.steady()  # undoing the patch rolls out once more
 
     traffic, slo = experiment.traffic, environment.slo
     assert traffic.longest_outage() <= slo.longest_outage, experiment.failure(slo.longest_outage)
