@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 
 def secret(name: str, hostname: str, days: int) -> dict[str, object]:
-    """Secret of a certificate that is valid for so many days from now; for a number below 0 it has expired."""
+    """Secret with a certificate that expires in so many days; with a negative number it has expired already."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "detection")])
     end = datetime.now(UTC) + timedelta(days=days)

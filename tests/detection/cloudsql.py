@@ -1,4 +1,4 @@
-"""Changes the lab's database, as those who could: its operator by the Admin API, the tables' owner by SQL.
+"""Changes the lab's database, with the rights of its operator (Admin API) or of the tables' owner (SQL).
 
 python -m tests.detection.cloudsql settings '{"activationPolicy": "NEVER"}'
 python -m tests.detection.cloudsql sql DATABASE STATEMENT
@@ -25,7 +25,7 @@ PORT = 5432
 
 
 def set_settings(facts: dict[str, Any], settings: str) -> None:
-    """Change the instance's settings; they are shown at once, and have no effect."""
+    """Change the instance's settings, given as JSON; the lab shows them at once and they have no other effect."""
     project, _, instance = facts["cloud_sql"]["instance"].split(":")
     url = f"{facts['cloud_sql']['admin_api']}/v1/projects/{project}/instances/{instance}"
     token = Path(facts["tokens"]["operator"]).read_text()
@@ -34,7 +34,8 @@ def set_settings(facts: dict[str, Any], settings: str) -> None:
 
 
 def execute(facts: dict[str, Any], database: str, statement: str) -> None:
-    """Execute a statement as Backstage's own user, through one of its pods."""
+    """Execute a statement as Backstage's database user, through the proxy of one of its pods."""
+    # Only a pod has the IAM login of Backstage: its cloud-sql-proxy is reached by a port-forward.
     names = Namespaces(NAMESPACE, NAMESPACE, facts["gateway"]["namespace"])
     client = connect(Guard(frozenset({"observe", "connect"}), names), kubeconfig=Path(facts["kubeconfig"]))
     ready = ["kubectl", "-n", NAMESPACE, "get", "pods", "--selector=app.kubernetes.io/name=backstage", "--output=name"]
@@ -47,7 +48,7 @@ def execute(facts: dict[str, Any], database: str, statement: str) -> None:
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the command line; an unknown one ends with a usage text."""
     facts = json.loads(subprocess.check_output([sys.executable, "-m", "lab", "facts"]))
     match sys.argv[1:]:
         case ["settings", settings]:

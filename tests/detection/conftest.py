@@ -1,4 +1,4 @@
-"""The target of all that is detected."""
+"""Prepares the lab for the detection tests."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from tests.detection.fault import apply_reference, run
 
 @pytest.fixture(scope="session", autouse=True)
 def _deployed() -> None:
-    """The deployment as it should be, before anything is done to it."""
+    """The suite's identities and the reference deployment, applied before the first fault."""
     run([(sys.executable, "manifests/rbac/apply.py", "--kubeconfig=.lab/kubeconfig", "--into=.lab/rbac")])
     apply_reference()

@@ -1,4 +1,4 @@
-"""Faults as data: what is done to a deployment on the lab, which check must turn red, and with what reason."""
+"""Faults as data: what breaks a deployment on the lab, which check must find it, and with what reason."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ PATH = f"{ROOT / '.venv' / 'bin'}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/
 REFERENCE = ROOT / "manifests" / "overlays" / "local"
 APPLY = ("kubectl", "apply", "--server-side", "--force-conflicts", "--field-manager=backstage-acceptance")
 WITHIN = 180
-"""Seconds for one command."""
+"""Seconds for one command that injects or undoes a fault."""
 
 Command = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A deployment that must be refused."""
+    """One way to break a deployment, and the check that must find it."""
 
     name: str
     what: str
+    """What is wrong, in a sentence for the documentation."""
     inject: tuple[Command, ...]
     undo: tuple[Command, ...]
-    """Before the reference is applied again."""
+    """Undoes what applying the reference would not; the reference is applied after it."""
     check: str
     """`test_FILE.py::test_NAME` of `tests/acceptance`."""
     reason: str
-    """Is in the text of the failure."""
+    """Part of the text of the failure."""
     environment: str = "environment.toml"
-    """What the check's run may do, beside this file: to look and to connect, unless only a drain can tell."""
+    """Environment file of the check's run, in this folder. The default one may only observe and connect."""
 
 
 def faults() -> Iterator[Fault]:
-    """Those of all files, in the order of their promises' names."""
+    """The faults of all TOML files in this folder, in the order of the files' names."""
     for file in sorted(HERE.glob("*.toml")):
         for entry in tomllib.loads(file.read_text()).get("fault", ()):
             inject, undo = (tuple(map(tuple, entry.pop(key))) for key in ("inject", "undo"))
@@ -53,5 +54,5 @@ def run(commands: Iterable[Command]) -> None:
 
 
 def apply_reference() -> None:
-    """Put the deployment back to what it should be, whoever changed it."""
+    """Apply the reference, taking over fields that anybody else has changed."""
     run([(*APPLY, "--kustomize", str(REFERENCE))])

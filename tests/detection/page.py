@@ -1,4 +1,4 @@
-"""Writes docs/detection.md from the faults and from what the latest runs saw: `python -m tests.detection.page`."""
+"""Writes docs/detection.md from the faults and the times of the latest runs: `python -m tests.detection.page`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.detection.fault import Fault, faults
 
 PAGE = ROOT / "docs" / "detection.md"
 SEEN = ROOT / "results" / "detection.json"
-"""By fault, the seconds until its check was red, of the latest run that had it."""
+"""By name of a fault, the seconds until its check was red in the latest run of that fault."""
 HEAD = """# What the suite finds
 
 Each fault is data in `tests/detection/<promise>.toml`: what is done to the deployed lab, what undoes it, which
@@ -28,22 +28,22 @@ lab, two cores. Empty where the fault has not run as it is now.
 
 
 def row(fault: Fault, seen: dict[str, float]) -> str:
-    """One line of the table."""
+    """A fault's row of the table."""
     says = fault.reason.strip().replace("|", "\\|")
     after = f"{seen[fault.name]:.0f} s" if fault.name in seen else ""
     return f"| `{fault.name}` | {fault.what} | `{fault.check.partition('::')[2]}` | {says} | {after} |\n"
 
 
-def remember(seen: dict[str, float]) -> None:
-    """Keep what a run saw, beside what earlier ones saw of other faults."""
+def save_seconds(seen: dict[str, float]) -> None:
+    """Save the seconds of a run; those of faults that it did not run are kept."""
     SEEN.parent.mkdir(exist_ok=True)
-    SEEN.write_text(json.dumps({**known(), **seen}, indent=1))
+    SEEN.write_text(json.dumps({**saved_seconds(), **seen}, indent=1))
 
 
-def known() -> dict[str, float]:
-    """What runs on this machine saw."""
+def saved_seconds() -> dict[str, float]:
+    """Seconds saved by runs on this machine, by name of the fault."""
     return dict(json.loads(SEEN.read_text())) if SEEN.exists() else {}
 
 
 if __name__ == "__main__":
-    PAGE.write_text(HEAD + "".join(row(fault, known()) for fault in faults()))
+    PAGE.write_text(HEAD + "".join(row(fault, saved_seconds()) for fault in faults()))
