@@ -1,4 +1,4 @@
-"""What tests of the suite in service hold in their hands: the lab, as its administrator."""
+"""Fixtures for tests of the suite in service: the lab, with the rights of its administrator."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.lab.conftest import Kubectl, PromQl, run_lab
 
 Series = dict[str, str]
-Ask = Callable[[str], list[tuple[Series, float]]]
+Query = Callable[[str], list[tuple[Series, float]]]
 
 
 @pytest.fixture(scope="session")
@@ -29,12 +29,12 @@ def kubectl(facts: dict[str, Any]) -> Kubectl:
 
 
 @pytest.fixture(scope="session")
-def promql(facts: dict[str, Any]) -> Ask:
-    """The series that a PromQL expression selects now, with their values, as Cloud Monitoring answers."""
+def promql(facts: dict[str, Any]) -> Query:
+    """Queries Cloud Monitoring: the labels and values of the series that a PromQL expression selects now."""
     token = Path(facts["tokens"]["observer"])
 
-    def ask(expression: str) -> list[tuple[Series, float]]:
+    def query(expression: str) -> list[tuple[Series, float]]:
         found = PromQl.of(facts).series(expression, token=token.read_text())
         return [(each["metric"], float(each["value"][1])) for each in found]
 
-    return ask
+    return query

@@ -1,4 +1,4 @@
-"""Runs of the suite against the lab, in processes of their own: what happens meanwhile is the test."""
+"""Runs the suite against the lab in processes of their own, so that a test can interfere with a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENDED_WITHIN = 300
 
 
 def environment(folder: Path, identity: str, *permissions: str) -> Path:
-    """The lab as one of the suite's identities sees it; nothing is started or repaired, nothing required."""
+    """Write an environment of the lab with one identity and these permissions; no promise is required."""
     run([sys.executable, "manifests/rbac/apply.py", "--kubeconfig=.lab/kubeconfig", f"--into={folder}"])
     file = folder / "mine.toml"
     file.write_text(
@@ -28,7 +28,7 @@ def environment(folder: Path, identity: str, *permissions: str) -> Path:
 
 
 class Run:
-    """A run at work."""
+    """A run of the suite that has been started."""
 
     def __init__(self, environment: Path, *arguments: str) -> None:
         self.folder = environment.parent / "results"
@@ -39,11 +39,11 @@ class Run:
 
     @property
     def output(self) -> str:
-        """What it has said so far."""
+        """What it has printed so far."""
         return self._file.read_text()
 
-    def wait_until_says(self, text: str) -> None:
-        """As soon as it has said this."""
+    def wait_for_output(self, text: str) -> None:
+        """Wait until it has printed a text; AssertionError if it ends without it."""
         wait_for(
             f"a run that says {text!r}",
             lambda: self.output,
@@ -54,11 +54,11 @@ class Run:
         )
         assert text in self.output, self.output
 
-    def code(self) -> int:
-        """Its exit code, when it has ended."""
+    def exit_code(self) -> int:
+        """Wait for its end and return its exit code; TimeoutExpired after `ENDED_WITHIN`."""
         return self._process.wait(ENDED_WITHIN)
 
     def verdict(self) -> dict[str, Any]:
-        """What it came to."""
+        """Content of its verdict.json; the run must have ended."""
         written: dict[str, Any] = json.loads((self.folder / "verdict.json").read_text())
         return written

@@ -1,4 +1,4 @@
-"""A deployment rolled out in the middle of a run: no verdict, and who did it."""
+"""A change of the deployment in the middle of a run: no verdict, and the name of who made it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ RELEASE = ("set", "image", "deployment/backstage", "backstage=lab.local/backstag
 
 @pytest.fixture
 def smoke(kubectl: Kubectl, tmp_path: Path) -> Iterator[Run]:
-    """A run that observes Backstage as it was deployed; afterwards it is deployed so again."""
+    """A run that observes the reference deployment, which is restored afterwards."""
     deploy_reference(kubectl)
     run = Run(environment(tmp_path, "observer", "observe"), "tests/acceptance")
     yield run
-    run.code()
+    run.exit_code()
     deploy_reference(kubectl)
 
 
 def test_deployment_in_the_middle_of_a_run_leaves_no_verdict(kubectl: Kubectl, smoke: Run) -> None:
     """It ends, names the field manager and the field, and breaks no promise, though the rollout is stuck."""
-    smoke.wait_until_says("test_workload.py ...")
+    smoke.wait_for_output("test_workload.py ...")
     kubectl("-n", "backstage", *RELEASE, "--field-manager=release-pipeline-17")
 
-    assert smoke.code() == 6, smoke.output
+    assert smoke.exit_code() == 6, smoke.output
     verdict = smoke.verdict()
     assert verdict["verdict"] == "no verdict"
     assert verdict["reasons"][0].startswith(
@@ -43,10 +43,10 @@ def test_deployment_in_the_middle_of_a_run_leaves_no_verdict(kubectl: Kubectl, s
 
 def test_what_fails_after_a_change_is_no_broken_promise(kubectl: Kubectl, smoke: Run) -> None:
     """Users are not served any more, since somebody pointed the Service elsewhere: whatever is asked, they did it."""
-    smoke.wait_until_says("test_workload.py ...")
+    smoke.wait_for_output("test_workload.py ...")
     kubectl("-n", "backstage", "patch", "service", "backstage", "--field-manager=somebody", "-p", NOBODY)
 
-    assert smoke.code() == 6, smoke.output
+    assert smoke.exit_code() == 6, smoke.output
     verdict = smoke.verdict()
     assert "Service backstage/backstage changed by somebody (Update, 20" in verdict["reasons"][0]
     assert " UTC): spec.selector | look next: " in verdict["reasons"][0]

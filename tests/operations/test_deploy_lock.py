@@ -1,4 +1,4 @@
-"""A pipeline and a run keep out of each other's way: the lines of docs/deploy-lock.md with kubectl, and real runs."""
+"""Deploy pipelines and runs exclude each other: the kubectl lines of docs/deploy-lock.md against real runs."""
 
 from __future__ import annotations
 
@@ -22,55 +22,55 @@ SOME_CHECKS = ("tests/acceptance/test_workload.py", "tests/acceptance/test_gatew
 Shell = Callable[[str], "subprocess.CompletedProcess[str]"]
 
 
-def block(beginning: str) -> str:
-    """The code block of the page that begins so."""
+def code_block(beginning: str) -> str:
+    """The one code block of docs/deploy-lock.md that begins with a text."""
     page = (ROOT / "docs" / "deploy-lock.md").read_text()
     [found] = [each for each in re.findall(r"```\w+\n(.*?)```", page, re.DOTALL) if each.startswith(beginning)]
     return str(found)
 
 
-MANIFEST = block("apiVersion: coordination.k8s.io/v1\nkind: Lease")
-WAIT = block("kubectl -n backstage wait")
-HOLD, GIVE_BACK = block("until kubectl").splitlines()
+MANIFEST = code_block("apiVersion: coordination.k8s.io/v1\nkind: Lease")
+WAIT = code_block("kubectl -n backstage wait")
+HOLD, GIVE_BACK = code_block("until kubectl").splitlines()
 
 
 @pytest.fixture(scope="module")
 def kubectl(kubectl: Kubectl) -> Kubectl:
-    """As the lab's administrator, with Backstage deployed."""
+    """Kubectl as the lab's administrator, once the reference is deployed."""
     deploy_reference(kubectl)
     return kubectl
 
 
 @pytest.fixture(scope="module")
 def lab(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001 - runs there
-    """Where runs hold the Lease."""
+    """Environment of the lab whose runs hold the Lease."""
     return environment(tmp_path_factory.mktemp("lab"), "disrupter", "observe", "disrupt")
 
 
 @pytest.fixture
 def shell(kubectl: Kubectl, tmp_path: Path) -> Iterator[Shell]:
-    """A pipeline's, beside its deploy-lock.yaml; whatever Lease it leaves is deleted."""
+    """Runs lines of a pipeline's script beside its deploy-lock.yaml; a Lease that they leave is deleted."""
     (tmp_path / "deploy-lock.yaml").write_text(MANIFEST)
     path = f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"
     variables = {**os.environ, "PATH": path, "KUBECONFIG": str(ROOT / ".lab" / "kubeconfig")}
 
-    def line(text: str) -> subprocess.CompletedProcess[str]:
+    def run_line(text: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["sh", "-c", text], cwd=tmp_path, env=variables, capture_output=True, text=True, check=False, timeout=200
         )
 
-    yield line
+    yield run_line
     kubectl(*LEASE[:2], "delete", *LEASE[2:], "--ignore-not-found")
 
 
 def holder(kubectl: Kubectl) -> str:
-    """Who holds the Lease; empty if there is none."""
+    """Identity of the Lease's holder; empty without a Lease or a holder."""
     lease = kubectl.get(*LEASE)
     return str(lease["spec"]["holderIdentity"]) if lease else ""
 
 
-def at_work(kubectl: Kubectl, lab: Path) -> Run:
-    """A run that holds the Lease."""
+def run_with_the_lease(kubectl: Kubectl, lab: Path) -> Run:
+    """Start a run and wait until it holds the Lease."""
     run = Run(lab, *SOME_CHECKS)
     wait_for("a Lease", lambda: holder(kubectl), until=bool, within=60, every=0.1, look_next=str(lab.parent))
     return run
@@ -78,25 +78,25 @@ def at_work(kubectl: Kubectl, lab: Path) -> Run:
 
 def test_pipeline_waits_until_a_run_has_ended(kubectl: Kubectl, lab: Path, shell: Shell) -> None:
     """One line of kubectl; where nobody is at work it does not wait."""
-    run = at_work(kubectl, lab)
+    run = run_with_the_lease(kubectl, lab)
 
     waited = shell(WAIT)
 
     assert (waited.returncode, holder(kubectl)) == (0, ""), waited.stderr
-    assert run.code() == 0, run.output
+    assert run.exit_code() == 0, run.output
     assert shell(WAIT).returncode == 0
 
 
 def test_pipeline_gets_the_lock_after_a_run(kubectl: Kubectl, lab: Path, shell: Shell) -> None:
     """Not from it: what it creates is there already."""
-    run = at_work(kubectl, lab)
+    run = run_with_the_lease(kubectl, lab)
 
     held = shell(HOLD)
 
     assert held.returncode == 0, held.stderr
     assert "AlreadyExists" in held.stderr
     assert holder(kubectl) == "deployment 17, https://ci.example.com/17"
-    assert run.code() == 0, run.output
+    assert run.exit_code() == 0, run.output
 
 
 def test_run_that_does_not_wait_says_who_deploys(kubectl: Kubectl, lab: Path, shell: Shell) -> None:
@@ -105,23 +105,23 @@ def test_run_that_does_not_wait_says_who_deploys(kubectl: Kubectl, lab: Path, sh
 
     refused = Run(lab, *SOME_CHECKS)
 
-    assert refused.code() == 6
+    assert refused.exit_code() == 6
     assert re.search(rf"seen: {SEEN}, renewed \d+ s ago for 1800 s\n", refused.output), refused.output
     assert shell(GIVE_BACK).returncode == 0
     assert holder(kubectl) == ""
-    assert Run(lab, "--restore").code() == 0
+    assert Run(lab, "--restore").exit_code() == 0
 
 
 def test_run_waits_until_a_pipeline_has_deployed(lab: Path, shell: Shell) -> None:
     """It says for whom, and goes on as soon as it may."""
     shell(HOLD)
     run = Run(lab, "--lease=wait", *SOME_CHECKS)
-    run.wait_until_says("\nwaiting, 0 of 3600 s; expected: nobody else to hold Lease backstage/acceptance-backstage")
+    run.wait_for_output("\nwaiting, 0 of 3600 s; expected: nobody else to hold Lease backstage/acceptance-backstage")
     assert re.search(rf"; seen: held by {SEEN}\n", run.output), run.output
 
     shell(GIVE_BACK)
 
-    assert run.code() == 0, run.output
+    assert run.exit_code() == 0, run.output
 
 
 def test_pipeline_gives_back_only_its_own(kubectl: Kubectl, shell: Shell) -> None:

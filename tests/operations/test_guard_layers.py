@@ -1,4 +1,4 @@
-"""The three layers of the guard: each is taken away in turn, and the other two refuse every write all the same."""
+"""The three layers of the guard: with any one of them removed, the other two still refuse every write."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ EFFECTIVE = 30.0
 
 @pytest.fixture(scope="module", params=["acceptance-observer", "acceptance-smoke"])
 def identity(request: pytest.FixtureRequest) -> str:
-    """The identities of the smoke, outside and inside the cluster."""
+    """User name of the smoke's identity: outside the cluster, then inside."""
     return f"system:serviceaccount:acceptance:{request.param}"
 
 
 @pytest.fixture(scope="module")
 def client(facts: dict[str, Any], identity: str) -> GuardedClient:
-    """As the suite makes it for production."""
+    """The suite's client with the guard that production has."""
     guard = Guard(frozenset({"observe"}), Namespaces("backstage", "backstage", facts["gateway"]["namespace"]))
     return connect(guard, kubeconfig=Path(facts["kubeconfig"]), impersonate=identity)
 
 
 @pytest.fixture(scope="module")
-def of_each_kind(kubectl: Kubectl) -> tuple[Write, ...]:
-    """Writes of things that are there."""
+def each_kind(kubectl: Kubectl) -> tuple[Write, ...]:
+    """One write of each kind, to objects that exist."""
     pods = kubectl.get("-n", "backstage", "pods", "--field-selector=status.phase=Running")["items"]
     return writes("backstage", pod=pods[0]["metadata"]["name"], deployment="backstage")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def guard(kubectl: Kubectl, client: GuardedClient) -> Iterator[None]:
-    """The policy in force, and away again unless it was there before."""
+    """The admission policy in force; it is removed at the end unless it was there before."""
     there = kubectl.get("validatingadmissionpolicybinding", POLICY)
     try:
         apply(kubectl)
@@ -59,12 +59,12 @@ def guard(kubectl: Kubectl, client: GuardedClient) -> Iterator[None]:
 
 
 def apply(kubectl: Kubectl) -> None:
-    """The guard's manifests."""
+    """Apply the manifests of the admission policy."""
     kubectl("apply", "--server-side", "--force-conflicts", f"--kustomize={GUARD}")
 
 
 def wait_until_refused(client: GuardedClient, write: Write, *by: str) -> None:
-    """The API server has noticed that a policy or a binding came or went."""
+    """Wait until a write is refused by one of these layers: the API server's caches lag behind its objects."""
     raw = unguarded(client, [write])
     wait_for(
         f"{write.access} to be refused by {' or '.join(by)}",
@@ -81,7 +81,7 @@ Removed = Callable[[], contextlib.AbstractContextManager[None]]
 
 @pytest.fixture(scope="module")
 def without_admission(kubectl: Kubectl, client: GuardedClient) -> Removed:
-    """The policy bound to nothing, for as long as a `with` block lasts."""
+    """Removes the policy's binding for as long as a `with` block lasts."""
 
     @contextlib.contextmanager
     def removed() -> Iterator[None]:
@@ -97,8 +97,8 @@ def without_admission(kubectl: Kubectl, client: GuardedClient) -> Removed:
 
 
 @pytest.fixture(scope="module")
-def without_rbac(kubectl: Kubectl, identity: str, client: GuardedClient, of_each_kind: tuple[Write, ...]) -> Removed:
-    """The identity bound to everything, for as long as a `with` block lasts."""
+def without_rbac(kubectl: Kubectl, identity: str, client: GuardedClient, each_kind: tuple[Write, ...]) -> Removed:
+    """Binds the identity to cluster-admin for as long as a `with` block lasts."""
     binding = "acceptance-guard-test"
     whom = f"--serviceaccount={identity.removeprefix('system:serviceaccount:')}"
 
@@ -106,38 +106,38 @@ def without_rbac(kubectl: Kubectl, identity: str, client: GuardedClient, of_each
     def removed() -> Iterator[None]:
         try:
             kubectl("create", "clusterrolebinding", binding, "--clusterrole=cluster-admin", whom)
-            wait_until_refused(client, of_each_kind[-1], "admission", NOBODY)
+            wait_until_refused(client, each_kind[-1], "admission", NOBODY)
             yield
         finally:
             kubectl("delete", "clusterrolebinding", binding, "--ignore-not-found")
-            wait_until_refused(client, of_each_kind[-1], "RBAC")
+            wait_until_refused(client, each_kind[-1], "RBAC")
 
     return removed
 
 
-Ask = Callable[[Write], Refusal]
+Attempt = Callable[[Write], Refusal]
 
 
 @pytest.fixture
-def guarded(client: GuardedClient) -> Ask:
-    """Asks with the client as it is."""
+def guarded(client: GuardedClient) -> Attempt:
+    """Attempts a write with the guarded client."""
     return lambda write: asked(client, write)
 
 
 @pytest.fixture
-def raw(client: GuardedClient, of_each_kind: tuple[Write, ...]) -> Ask:
-    """Asks with a client without its guard."""
-    unlocked = unguarded(client, (*of_each_kind, *FURTHER, CANARY, UNPROTECTED))
+def raw(client: GuardedClient, each_kind: tuple[Write, ...]) -> Attempt:
+    """Attempts a write with a client whose guard lets the writes of this module pass."""
+    unlocked = unguarded(client, (*each_kind, *FURTHER, CANARY, UNPROTECTED))
     return lambda write: asked(unlocked, write)
 
 
-def refusers(ask: Ask, asked_for: tuple[Write, ...]) -> dict[str, str]:
-    """Who refused each write, by what a person calls it."""
-    return {write.name: ask(write).by for write in asked_for}
+def refused_by(attempt: Attempt, attempted: tuple[Write, ...]) -> dict[str, str]:
+    """The layer that refused each write, by the write's name."""
+    return {write.name: attempt(write).by for write in attempted}
 
 
-def all_by(layer: str) -> dict[str, str]:
-    """All five kinds refused by one."""
+def all_refused_by(layer: str) -> dict[str, str]:
+    """The expectation that one layer refuses all five kinds of writes."""
     return dict.fromkeys(("exec", "evict", "patch", "create", "delete"), layer)
 
 
@@ -160,7 +160,7 @@ FURTHER = (
     Write("delete the namespace", "DELETE", CORE),
     Write("grant", "POST", BINDINGS, {**NAMED, "roleRef": {"kind": "ClusterRole", "name": "view"}}),
 )
-"""What else changes something, or leads past the API server."""
+"""Other requests that change something, or that reach past the API server."""
 
 UNPROTECTED = Write(
     "unbind the policy",
@@ -169,51 +169,51 @@ UNPROTECTED = Write(
 )
 
 
-def test_without_the_clients_guard_rbac_and_admission_refuse(raw: Ask, of_each_kind: tuple[Write, ...]) -> None:
-    """RBAC answers first; to the one write that it grants admission answers."""
-    assert refusers(raw, of_each_kind) == all_by("RBAC")
+def test_without_the_clients_guard_rbac_and_admission_refuse(raw: Attempt, each_kind: tuple[Write, ...]) -> None:
+    """RBAC refuses first; the one write that it grants is refused by admission."""
+    assert refused_by(raw, each_kind) == all_refused_by("RBAC")
     assert raw(CANARY).by == "admission"
 
 
 def test_without_rbac_client_and_admission_refuse(
-    without_rbac: Removed, guarded: Ask, raw: Ask, of_each_kind: tuple[Write, ...]
+    without_rbac: Removed, guarded: Attempt, raw: Attempt, each_kind: tuple[Write, ...]
 ) -> None:
     """An identity that was made cluster-admin changes nothing, and reaches nothing that could."""
     with without_rbac():
-        assert refusers(guarded, of_each_kind) == all_by("client")
-        assert refusers(raw, of_each_kind) == all_by("admission")
-        assert refusers(raw, FURTHER) == {write.name: "admission" for write in FURTHER}
+        assert refused_by(guarded, each_kind) == all_refused_by("client")
+        assert refused_by(raw, each_kind) == all_refused_by("admission")
+        assert refused_by(raw, FURTHER) == {write.name: "admission" for write in FURTHER}
 
 
 def test_without_admission_client_and_rbac_refuse(
-    without_admission: Removed, guarded: Ask, raw: Ask, of_each_kind: tuple[Write, ...]
+    without_admission: Removed, guarded: Attempt, raw: Attempt, each_kind: tuple[Write, ...]
 ) -> None:
-    """As before there was a policy."""
+    """Where the policy cannot be installed, client and RBAC still refuse everything."""
     with without_admission():
-        assert refusers(guarded, of_each_kind) == all_by("client")
-        assert refusers(raw, of_each_kind) == all_by("RBAC")
+        assert refused_by(guarded, each_kind) == all_refused_by("client")
+        assert refused_by(raw, each_kind) == all_refused_by("RBAC")
 
 
 def test_writes_are_good_ones(
-    without_rbac: Removed, without_admission: Removed, raw: Ask, of_each_kind: tuple[Write, ...]
+    without_rbac: Removed, without_admission: Removed, raw: Attempt, each_kind: tuple[Write, ...]
 ) -> None:
     """With no layer left all of them pass: what refused them before was the layer and nothing else."""
     with without_rbac(), without_admission():
-        assert refusers(raw, of_each_kind) == all_by(NOBODY)
+        assert refused_by(raw, each_kind) == all_refused_by(NOBODY)
 
 
-def test_policy_is_not_shown_the_writes_of_policies(without_rbac: Removed, raw: Ask) -> None:
-    """The API server's own exception: against this RBAC stands alone, and preflight asks about it."""
+def test_policy_is_not_shown_the_writes_of_policies(without_rbac: Removed, raw: Attempt) -> None:
+    """The API server exempts admission's own objects, so only RBAC protects them; preflight checks that right."""
     assert raw(UNPROTECTED).by == "RBAC"
     with without_rbac():
         assert raw(UNPROTECTED).by == NOBODY
 
 
 def test_exec_by_kubectl_is_refused_too(
-    kubectl: Kubectl, identity: str, without_rbac: Removed, of_each_kind: tuple[Write, ...]
+    kubectl: Kubectl, identity: str, without_rbac: Removed, each_kind: tuple[Write, ...]
 ) -> None:
-    """Not a plain request but the real thing, by a websocket."""
-    pod = of_each_kind[-1].path.rpartition("/")[2]
+    """Real kubectl upgrades to a websocket, which admission must refuse as well."""
+    pod = each_kind[-1].path.rpartition("/")[2]
     command = ["-n", "backstage", f"--as={identity}", "exec", pod, "-c", "backstage", "--", "true"]
     with without_rbac(), pytest.raises(subprocess.CalledProcessError) as refused:
         kubectl(*command)
@@ -222,22 +222,22 @@ def test_exec_by_kubectl_is_refused_too(
 
 
 def test_documents_have_what_each_layer_says(
-    identity: str, without_rbac: Removed, guarded: Ask, raw: Ask, of_each_kind: tuple[Write, ...]
+    identity: str, without_rbac: Removed, guarded: Attempt, raw: Attempt, each_kind: tuple[Write, ...]
 ) -> None:
-    """Word by word: the table of docs/permissions.md."""
-    refusals = [ask(write) for ask in (guarded, raw) for write in of_each_kind]
+    """The table of docs/permissions.md quotes each refusal word by word."""
+    refusals = [attempt(write) for attempt in (guarded, raw) for write in each_kind]
     with without_rbac():
-        refusals += [raw(write) for write in of_each_kind]
+        refusals += [raw(write) for write in each_kind]
 
-    pod = of_each_kind[-1].path.rpartition("/")[2]
+    pod = each_kind[-1].path.rpartition("/")[2]
     rows = [f"| {each.by} | {each.write.name} | {each.message} |" for each in refusals]
     written = [row.replace(pod, "POD").replace(identity, "IDENTITY") for row in rows]
     documents = (ROOT / "docs" / "permissions.md").read_text().splitlines()
     assert [row for row in written if row not in documents] == []
 
 
-def prove() -> subprocess.CompletedProcess[str]:
-    """The self-test, as the observer with its own token."""
+def prove_guard() -> subprocess.CompletedProcess[str]:
+    """Run `pytest --prove-guard` as the observer with its own token."""
     command = [sys.executable, "-m", "pytest", "--env=smoke", "--prove-guard"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
 
@@ -247,25 +247,25 @@ class TestSelfTest:
     """`pytest --prove-guard`."""
 
     def test_it_ends_well_where_all_layers_are_there(self, identity: str) -> None:
-        """And says of whom."""
-        done = prove()
+        """It names the identity whose writes are refused."""
+        done = prove_guard()
 
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.splitlines()[-1] == f"each of client, RBAC, admission alone refuses the writes of {identity}"
 
     def test_it_tells_that_the_policy_is_gone(self, kubectl: Kubectl, without_admission: Removed) -> None:
-        """The canary lives on."""
+        """The canary, a ConfigMap that the self-test tries to delete, is still there."""
         with without_admission():
-            done = prove()
+            done = prove_guard()
 
         assert done.returncode == 6
         assert "seen: admission is not there: delete configmaps in acceptance was refused by nobody" in done.stdout
         assert kubectl.get("-n", "acceptance", "configmap", f"{POLICY}-canary")
 
     def test_it_tells_that_rbac_lets_writes_pass(self, without_rbac: Removed) -> None:
-        """Admission refuses them; that is not what RBAC is for."""
+        """A refusal by admission does not hide that RBAC grants a write."""
         with without_rbac():
-            done = prove()
+            done = prove_guard()
 
         assert done.returncode == 6
         assert "seen: RBAC is not there: create pods/exec in backstage was refused by admission" in done.stdout

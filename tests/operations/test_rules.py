@@ -1,4 +1,4 @@
-"""The alert rules: understood and tested by Prometheus' own tool, and evaluated in the lab until silence is told."""
+"""The alert rules: checked and unit-tested by promtool, and evaluated in the lab until the alert of silence fires."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fixtures.report.pushed_metrics import push
 from fixtures.report.verdict import CheckResult, Run, Verdict
 from fixtures.waiting import wait_for
 from tests.lab.conftest import Kubectl
-from tests.operations.conftest import Ask
+from tests.operations.conftest import Query
 
 ALERTS = ROOT / "manifests" / "operations" / "alerts"
 SMOKE = ROOT / "manifests" / "operations" / "overlays" / "lab"
@@ -30,7 +30,7 @@ FIRING = 180.0
 
 @pytest.fixture
 def rules(kubectl: Kubectl, tmp_path: Path) -> Path:
-    """The rules as a file of Prometheus."""
+    """The groups of the Rules objects as a rule file of Prometheus."""
     objects = yaml.safe_load_all(kubectl("kustomize", str(ALERTS)))
     file = tmp_path / "rules.yaml"
     file.write_text(yaml.safe_dump({"groups": [group for each in objects for group in each["spec"]["groups"]]}))
@@ -38,13 +38,13 @@ def rules(kubectl: Kubectl, tmp_path: Path) -> Path:
 
 
 def promtool(facts: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
-    """By the release of Prometheus that evaluates the rules; it complains in either stream."""
+    """Run promtool of the release that evaluates the rules; its stdout has both streams."""
     command = [facts["tools"]["promtool"], *words]
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=60)
 
 
 def test_rules_are_what_prometheus_understands(facts: dict[str, Any], rules: Path) -> None:
-    """Without anything that only works by luck."""
+    """Promtool accepts all rules, and its linter finds nothing."""
     checked = promtool(facts, "check", "rules", "--lint-fatal", str(rules))
 
     assert checked.returncode == 0, checked.stdout
@@ -74,12 +74,12 @@ patches:
         or max by (environment)
         (absent_over_time(backstage_acceptance_last_run_timestamp_seconds{{environment="silence"}}[20m]))
 """
-"""The rules as somebody in a hurry would set them, for an environment that no other test has results of."""
+"""Patches that shorten the rule's intervals, for an environment `silence` that no other test pushes results of."""
 
 
 @pytest.fixture
 def in_force(kubectl: Kubectl, tmp_path: Path) -> Iterator[None]:
-    """The rules beside the smoke, whose CronJob is suspended."""
+    """The shortened rules and the Pushgateway, applied; the smoke's CronJob is suspended."""
     alerts = os.path.relpath(ALERTS, tmp_path.resolve())
     (tmp_path / "kustomization.yaml").write_text(OVERLAY.format(alerts=alerts))
     try:
@@ -94,7 +94,7 @@ def in_force(kubectl: Kubectl, tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def pushgateway(kubectl: Kubectl, facts: dict[str, Any], in_force: None) -> Iterator[str]:  # noqa: ARG001 - it is there
-    """Its URL on this machine."""
+    """URL of the Pushgateway on this machine, by a port-forward."""
     command = [facts["kubectl"], f"--kubeconfig={facts['kubeconfig']}", *NAMESPACE, "port-forward"]
     forward = [*command, "deployment/acceptance-pushgateway", ":9091"]
     with subprocess.Popen(forward, stdout=subprocess.PIPE, text=True) as process:
@@ -106,7 +106,7 @@ def pushgateway(kubectl: Kubectl, facts: dict[str, Any], in_force: None) -> Iter
 
 
 def test_silence_is_told_where_there_was_never_a_result_and_where_no_more_come(
-    kubectl: Kubectl, promql: Ask, pushgateway: str
+    kubectl: Kubectl, promql: Query, pushgateway: str
 ) -> None:
     """With the job suspended nothing comes: it fires, ends with a result, and fires again when that is too old."""
     query = 'ALERTS{alertname="BackstageSmokeSilent", alertstate="firing", environment="silence"}'
@@ -130,7 +130,7 @@ def test_silence_is_told_where_there_was_never_a_result_and_where_no_more_come(
 
 
 def leave_result(pushgateway: str) -> None:
-    """What a run leaves that ends now."""
+    """Push the metrics of a run that ends now."""
     now = datetime.now(UTC)
     kept = CheckResult("portal", "test_page", "There is a page.", "kept")
     push(Verdict(Run("silence", now, now), (kept,), frozenset()), pushgateway)

@@ -1,4 +1,4 @@
-"""The scheduled smoke as it runs in service: a pod of the cluster, its log, its metrics; and what stops it."""
+"""The scheduled smoke as it runs in service, as a Job of the cluster: its log, its metrics, and what stops it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from fixtures.waiting import wait_for
 from tests.detection.test_observer import READS, REVIEWS, requests_of
 from tests.documents import OPERATIONS, commands
 from tests.lab.conftest import Kubectl, Manifest, run, run_lab
-from tests.operations.conftest import Ask
+from tests.operations.conftest import Query
 
 OVERLAY = ROOT / "manifests" / "operations" / "overlays" / "lab"
 SHOWN = sorted({each.text for each in commands() if each.is_one_of(OPERATIONS) and not each.needs_gke})
-"""Commands that documents show for looking at the scheduled smoke."""
+"""Commands that the documents show for inspecting the scheduled smoke."""
 SMOKE = "system:serviceaccount:acceptance:acceptance-smoke"
 NAMESPACE = ("--namespace", "acceptance")
 JOB = 180.0
@@ -37,29 +37,31 @@ RECOVERED = 240.0
 
 
 @dataclass(frozen=True)
-class Ended:
-    """A job that has ended."""
+class FinishedJob:
+    """A Job that has ended."""
 
     code: int
+    """Exit code of its container."""
     lines: list[dict[str, Any]]
+    """Its log, one JSON object per line."""
 
     @property
     def verdict(self) -> dict[str, Any]:
-        """The last line."""
+        """The log's last line, which is the verdict."""
         return self.lines[-1]
 
     def of(self, promise: str) -> list[dict[str, Any]]:
-        """The lines of a promise's checks."""
+        """The log's lines about a promise's checks."""
         return [line for line in self.lines if line.get("promise") == promise]
 
 
 Change = Callable[[Manifest], None]
-Start = Callable[..., Ended]
+RunJob = Callable[..., FinishedJob]
 
 
 @pytest.fixture(scope="module")
 def installed(kubectl: Kubectl, facts: dict[str, Any]) -> Iterator[Kubectl]:
-    """A cluster with Backstage, the suite's image and the lab's overlay, which goes again."""
+    """Kubectl of a lab with Backstage, the suite's image and the smoke's overlay, which is deleted afterwards."""
     run_lab("load-image", run([sys.executable, str(ROOT / "image" / "build.py")]).strip())
     if not kubectl.get("deployment", "backstage", "--namespace", "backstage"):
         kubectl("apply", "--server-side", f"--kustomize={ROOT / 'manifests' / 'overlays' / 'local'}")
@@ -76,10 +78,10 @@ def installed(kubectl: Kubectl, facts: dict[str, Any]) -> Iterator[Kubectl]:
 
 
 @pytest.fixture(scope="module")
-def start(installed: Kubectl) -> Start:
-    """Starts a job of the CronJob, changed in one way or not at all, and waits for its end."""
+def run_smoke_job(installed: Kubectl) -> RunJob:
+    """Creates a Job from the CronJob, with its pod spec changed if asked, and waits for its end."""
 
-    def started(change: Change = lambda _: None) -> Ended:
+    def run_job(change: Change = lambda _: None) -> FinishedJob:
         name = f"smoke-{uuid.uuid4().hex[:6]}"
         made = installed(
             *("create", "job", name, "--from=cronjob/acceptance-smoke", *NAMESPACE, "--dry-run=client", "--output=json")
@@ -87,13 +89,13 @@ def start(installed: Kubectl) -> Start:
         job: Manifest = json.loads(made)
         change(job["spec"]["template"]["spec"])
         installed("create", "--filename=-", stdin=json.dumps(job))
-        return ended(installed, name)
+        return wait_until_finished(installed, name)
 
-    return started
+    return run_job
 
 
-def ended(kubectl: Kubectl, name: str) -> Ended:
-    """A job at its end."""
+def wait_until_finished(kubectl: Kubectl, name: str) -> FinishedJob:
+    """Wait until a Job has ended; its exit code and log."""
     wait_for(
         f"job {name} to end",
         lambda: kubectl.get("job", name, *NAMESPACE)["status"],
@@ -105,14 +107,14 @@ def ended(kubectl: Kubectl, name: str) -> Ended:
     [pod] = kubectl.get("pods", *NAMESPACE, f"--selector=job-name={name}")["items"]
     [status] = pod["status"]["containerStatuses"]
     log = kubectl("logs", pod["metadata"]["name"], *NAMESPACE)
-    return Ended(status["state"]["terminated"]["exitCode"], [json.loads(line) for line in log.splitlines()])
+    return FinishedJob(status["state"]["terminated"]["exitCode"], [json.loads(line) for line in log.splitlines()])
 
 
-def test_job_accepts_backstage_by_nothing_but_reads(start: Start, promql: Ask) -> None:
+def test_job_accepts_backstage_by_nothing_but_reads(run_smoke_job: RunJob, promql: Query) -> None:
     """Under its own name it may look and does no more; log and metrics say what it found."""
     began = datetime.now(UTC)
 
-    done = start()
+    done = run_smoke_job()
 
     assert (done.code, done.verdict["severity"], done.verdict["verdict"]) == (0, "INFO", "accepted"), done.verdict
     assert {line["kind"] for line in done.lines[:-1]} == {"check"}
@@ -120,25 +122,25 @@ def test_job_accepts_backstage_by_nothing_but_reads(start: Start, promql: Ask) -
     seen = requests_of(SMOKE, began)
     assert len(seen) > 100
     assert {(verb, resource) for verb, resource in seen if verb not in READS} <= {("create", each) for each in REVIEWS}
-    assert measured(promql, "last_accepted_timestamp_seconds", since=began) >= began.timestamp()
-    assert measured(promql, "certificate_not_after_timestamp_seconds", since=began) > datetime.now(UTC).timestamp()
-    assert outcomes(promql)["database"] == outcomes(promql)["https"] == "kept"
+    assert pushed_value(promql, "last_accepted_timestamp_seconds", since=began) >= began.timestamp()
+    assert pushed_value(promql, "certificate_not_after_timestamp_seconds", since=began) > datetime.now(UTC).timestamp()
+    assert promise_outcomes(promql)["database"] == promise_outcomes(promql)["https"] == "kept"
 
 
-def test_stopped_database_turns_it_red_and_is_named(start: Start, promql: Ask) -> None:
+def test_stopped_database_turns_it_red_and_is_named(run_smoke_job: RunJob, promql: Query) -> None:
     """Log line and metric name the promise and what was seen; healed, it is accepted again.
 
     The promise is the portal's, whose users feel it at once. One who may only look finds the database itself not to be
     judged, and broken when Backstage has counted no successful operation for some minutes: tests/detection.
     """
-    before = measured(promql, "last_accepted_timestamp_seconds")
+    before = pushed_value(promql, "last_accepted_timestamp_seconds")
     began = datetime.now(UTC)
     run_lab("inject", "database-stopped")
     try:
-        red = start()
-        measured(promql, "last_run_timestamp_seconds", since=began)
-        found, evidence = outcomes(promql), promql('backstage_acceptance_broken{environment="lab"}')
-        last_accepted = measured(promql, "last_accepted_timestamp_seconds")
+        red = run_smoke_job()
+        pushed_value(promql, "last_run_timestamp_seconds", since=began)
+        found, evidence = promise_outcomes(promql), promql('backstage_acceptance_broken{environment="lab"}')
+        last_accepted = pushed_value(promql, "last_accepted_timestamp_seconds")
     finally:
         run_lab("heal", "database-stopped")
 
@@ -155,7 +157,7 @@ def test_stopped_database_turns_it_red_and_is_named(start: Start, promql: Ask) -
     assert last_accepted == before
     again = wait_for(
         "the smoke to accept Backstage with its database back",
-        start,
+        run_smoke_job,
         until=lambda done: done.code == 0,
         within=RECOVERED,
         look_next="kubectl -n backstage logs deployment/backstage --all-containers --tail=50",
@@ -165,17 +167,17 @@ def test_stopped_database_turns_it_red_and_is_named(start: Start, promql: Ask) -
 
 
 def without_file(pod: Manifest) -> None:
-    """The environment file is not where the job looks for it."""
+    """Point the smoke at an environment file that does not exist."""
     pod["containers"][0]["args"][0] = "--env=/etc/acceptance/none/lab.toml"
 
 
 def without_cluster(pod: Manifest) -> None:
-    """Nobody has the API server's address."""
+    """Replace the API server's address by one that nobody has."""
     pod["containers"][0]["env"].append({"name": "KUBERNETES_SERVICE_HOST", "value": "172.30.0.250"})
 
 
 def with_expired_token(pod: Manifest) -> None:
-    """A token of yesterday, in place of the one that the kubelet renews."""
+    """Mount an expired token instead of the one that the kubelet renews."""
     mount = {"name": "token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": True}
     pod["automountServiceAccountToken"] = False
     pod["containers"][0]["volumeMounts"].append(mount)
@@ -186,7 +188,7 @@ def with_expired_token(pod: Manifest) -> None:
 
 @pytest.fixture(scope="module")
 def expired(installed: Kubectl) -> Iterator[None]:
-    """A Secret with a token that expired in 2001."""
+    """A Secret with an unsigned token; its `exp` claim says that it expired in 2001."""
     claims = [{"alg": "RS256"}, {"exp": 1000000000}, {}]
     token = ".".join(base64.urlsafe_b64encode(json.dumps(each).encode()).decode().rstrip("=") for each in claims)
     installed("create", "secret", "generic", "acceptance-smoke-expired", *NAMESPACE, f"--from-literal=token={token}")
@@ -203,25 +205,25 @@ def expired(installed: Kubectl) -> Iterator[None]:
         (with_expired_token, "seen: the identity's credentials expired at 2001-09-09 01:46 UTC; look next: "),
     ],
 )
-def test_run_that_cannot_look_has_no_verdict(start: Start, promql: Ask, change: Change, reason: str) -> None:
-    """One line, one sentence, and a metric that an alert can use: nobody could check."""
+def test_run_that_cannot_look_has_no_verdict(run_smoke_job: RunJob, promql: Query, change: Change, reason: str) -> None:
+    """It says why in one line of its log and in a metric that an alert can use."""
     began = datetime.now(UTC)
 
-    done = start(change)
+    done = run_smoke_job(change)
 
-    [told] = [line for line in done.lines if line.get("outcome") != "not permitted"]
-    assert (done.code, told["severity"], told["verdict"]) == (6, "ERROR", "no verdict")
-    first, *unchecked = told["reasons"]
+    [verdict_line] = [line for line in done.lines if line.get("outcome") != "not permitted"]
+    assert (done.code, verdict_line["severity"], verdict_line["verdict"]) == (6, "ERROR", "no verdict")
+    first, *unchecked = verdict_line["reasons"]
     assert reason in first
     assert "\n" not in first
     assert all(" is required and " in each for each in unchecked)
-    measured(promql, "last_run_timestamp_seconds", since=began)
+    pushed_value(promql, "last_run_timestamp_seconds", since=began)
     assert promql('backstage_acceptance_verdict{environment="lab"} == 1')[0][0]["verdict"] == "no verdict"
     assert len(promql('backstage_acceptance_problem{environment="lab"}')) == 1
 
 
-def measured(promql: Ask, name: str, *, since: datetime | None = None) -> float:
-    """A metric of the lab, once the last run that was pushed is not older than it must be."""
+def pushed_value(promql: Query, name: str, *, since: datetime | None = None) -> float:
+    """Value of a metric of the lab, once a run that ended after `since` has been pushed and scraped."""
     wait_for(
         f"a run pushed since {since}" if since else "a run pushed",
         lambda: promql('backstage_acceptance_last_run_timestamp_seconds{environment="lab"}'),
@@ -233,8 +235,8 @@ def measured(promql: Ask, name: str, *, since: datetime | None = None) -> float:
     return value
 
 
-def outcomes(promql: Ask) -> dict[str, str]:
-    """The outcome of each promise, as it was scraped."""
+def promise_outcomes(promql: Query) -> dict[str, str]:
+    """Outcome of each promise by PromQL."""
     found = promql('backstage_acceptance_promise{environment="lab"}')
     return {series["promise"]: series["outcome"] for series, _ in found}
 
@@ -243,7 +245,7 @@ def outcomes(promql: Ask) -> dict[str, str]:
 def test_command_of_the_runbook_shows_a_run_that_failed(
     command: str, installed: Kubectl, facts: dict[str, Any]
 ) -> None:
-    """What somebody types who was paged ends well, and shows something."""
+    """A command that an engineer on call types succeeds and shows something."""
     jobs = installed.get("jobs", *NAMESPACE)["items"]
     failed = [job["metadata"]["name"] for job in jobs if job["status"].get("failed")]
     env = {**os.environ, "KUBECONFIG": facts["kubeconfig"]}
