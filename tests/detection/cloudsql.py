@@ -1,7 +1,9 @@
-"""Changes the lab's database, with the rights of its operator (Admin API) or of the tables' owner (SQL).
+"""Changes the lab's database with the rights of its operator (Admin API) or of its tables' owner (SQL).
 
-python -m tests.detection.cloudsql settings '{"activationPolicy": "NEVER"}'
-python -m tests.detection.cloudsql sql DATABASE STATEMENT
+    python -m tests.detection.cloudsql settings '{"activationPolicy": "NEVER"}'
+    python -m tests.detection.cloudsql sql DATABASE STATEMENT
+
+Both are commands of faults in the TOML files of this folder.
 """
 
 from __future__ import annotations
