@@ -1,4 +1,4 @@
-"""Pods that a test looks through: what a container sees of Google, as the service account that it runs as."""
+"""Client pods: they show what a container sees of Google's services with its service account."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ BACKSTAGE = "backstage"
 """Namespace and service account of the one workload that may act as a Google account."""
 
 START = 120.0
-"""Seconds until a pod is Ready, its image being there; 2 to 5 were seen."""
+"""Seconds until a pod is Ready; its image is on the node already. 2 to 5 were seen."""
 
 
 def toolbox() -> Manifest:
-    """A container with curl, and with Python's google-auth, that does nothing."""
+    """An idle container that has curl, and Python with google-auth."""
     return {"name": "toolbox", "image": "lab.local/toolbox:lab"}
 
 
 def pod(container: Manifest, *, service_account: str = "default", volumes: list[Manifest] | None = None) -> Manifest:
-    """A pod that Pod Security's profile `restricted` admits, under a name of its own and with no label."""
+    """A pod that Pod Security's profile `restricted` admits, with a random name and no label."""
     restricted = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     defaults = {
         "imagePullPolicy": "Never",
@@ -47,7 +47,7 @@ def pod(container: Manifest, *, service_account: str = "default", volumes: list[
 
 @contextlib.contextmanager
 def created(kubectl: Kubectl, namespace: str, manifest: Manifest) -> Iterator[str]:
-    """The pod's name; the pod is deleted at the end, which nobody waits for."""
+    """Create a pod and yield its name; the pod is deleted at the end, without waiting until it is gone."""
     name: str = manifest["metadata"]["name"]
     try:
         kubectl.apply(manifest, namespace=namespace)
@@ -63,7 +63,7 @@ def conditions(kubectl: Kubectl, namespace: str, name: str) -> dict[str, str]:
 
 
 def wait_until_ready(kubectl: Kubectl, namespace: str, name: str) -> None:
-    """Return once the pod is Ready."""
+    """Wait until the pod is Ready."""
     wait_for(
         f"pod {namespace}/{name} to be Ready",
         lambda: conditions(kubectl, namespace, name),
@@ -74,5 +74,5 @@ def wait_until_ready(kubectl: Kubectl, namespace: str, name: str) -> None:
 
 
 def run(kubectl: Kubectl, namespace: str, name: str, *command: str) -> str:
-    """Output of a command in the pod's container."""
+    """Run a command in the pod's container and return its stdout; CalledProcessError if it fails."""
     return kubectl("exec", "--namespace", namespace, name, "--", *command)

@@ -1,4 +1,4 @@
-"""What the lab's tests hold in their hands. They know the lab only by its command line and by what it serves."""
+"""Fixtures of the lab's tests, which know the lab only by its command line and by the services that it runs."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ OVERLAY = ROOT / "manifests" / "overlays" / "local"
 
 
 class Kubectl:
-    """kubectl as the lab's administrator."""
+    """Runs kubectl as the lab's administrator."""
 
     def __init__(self, program: str, kubeconfig: str) -> None:
         self._command = [program, "--kubeconfig", kubeconfig]
 
     def __call__(self, *words: str, stdin: str | None = None) -> str:
-        """What it printed; CalledProcessError, with its complaint in `stderr`, if it failed."""
+        """Run it and return its stdout; CalledProcessError, with its message in `stderr`, if it fails."""
         return run([*self._command, *words], stdin)
 
     def get(self, *words: str) -> Manifest:
-        """One object, or a list of objects; empty if there is none."""
+        """Get one object, or a List of objects; an empty dictionary if the object does not exist."""
         found: Manifest = json.loads(self("get", "--ignore-not-found", "--output=json", *words) or "{}")
         return found
 
     def apply(self, *manifests: Manifest, namespace: str = "default") -> None:
-        """Apply objects."""
+        """Apply objects server-side, taking over fields of other managers."""
         stdin = "\n---\n".join(json.dumps(manifest) for manifest in manifests)
         self("apply", "--server-side", "--force-conflicts", "--namespace", namespace, "--filename=-", stdin=stdin)
 
 
 def run_lab(*words: str) -> str:
-    """Output of a command of the lab; CalledProcessError, with its complaint in `stderr`, if it fails."""
+    """Run `python -m lab` and return its stdout; CalledProcessError, with its message in `stderr`, if it fails."""
     return run([sys.executable, "-m", "lab", *words])
 
 
 def run(command: list[str], stdin: str | None = None) -> str:
-    """Output of a program; a failed test shows what it complained of."""
+    """Run a program and return its stdout; if it fails, the test's report shows its stderr."""
     try:
         return subprocess.run(command, input=stdin, check=True, capture_output=True, text=True, timeout=600).stdout
     except subprocess.CalledProcessError as error:
@@ -66,7 +66,7 @@ def run(command: list[str], stdin: str | None = None) -> str:
 
 
 def deploy_reference(kubectl: Kubectl) -> None:
-    """Backstage as the suite applies it, whoever changed it; returns when it is rolled out."""
+    """Apply Backstage as the suite does, taking over fields of other managers, and wait for the rollout."""
     words = ("--server-side", "--force-conflicts", "--field-manager=backstage-acceptance", "-k", str(OVERLAY))
     kubectl("apply", *words)
     kubectl("-n", "backstage", "rollout", "status", "deployment/backstage", "--timeout=300s")
@@ -74,22 +74,22 @@ def deploy_reference(kubectl: Kubectl) -> None:
 
 @dataclass(frozen=True)
 class PromQl:
-    """Cloud Monitoring's Prometheus API of the lab's project."""
+    """Client of Cloud Monitoring's Prometheus API for the lab's project."""
 
     url: str
 
     @classmethod
     def of(cls, facts: dict[str, Any]) -> PromQl:
-        """At Google's path."""
+        """The client for a lab's facts; the path of its URL is Google's."""
         return cls(f"{facts['monitoring']['api']}/v1/projects/{facts['project']}/location/global/prometheus/api/v1")
 
     def ask(self, promql: str, *, token: str | None) -> requests.Response:
-        """The answer to an instant query, whatever it is."""
+        """Send an instant query and return the response, whatever its status."""
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
         return requests.post(f"{self.url}/query", data={"query": promql}, headers=headers, timeout=40)
 
     def series(self, promql: str, *, token: str) -> list[dict[str, Any]]:
-        """The series that an expression selects now; HTTPError if it is refused."""
+        """The series that an expression selects now, as the API's JSON has them; HTTPError for an error status."""
         answer = self.ask(promql, token=token)
         answer.raise_for_status()
         found: list[dict[str, Any]] = answer.json()["data"]["result"]
@@ -98,7 +98,7 @@ class PromQl:
 
 @pytest.fixture(scope="session")
 def lab() -> Callable[..., str]:
-    """Runs `python -m lab` with the given words; its output."""
+    """Runs `python -m lab` with the given arguments and returns its stdout."""
     return run_lab
 
 
@@ -154,7 +154,7 @@ def credentials(token: Callable[[str], str]) -> Credentials:
 
 @pytest.fixture(scope="session")
 def operator(token: Callable[[str], str]) -> Credentials:
-    """Credentials of the one who may change the instance and read the payloads of secrets."""
+    """Credentials of the operator, who may change the instance and read the payloads of secrets."""
     return Credentials(token("operator"))  # type: ignore[no-untyped-call]
 
 
@@ -173,7 +173,7 @@ def sql_admin(facts: dict[str, Any]) -> Iterator[Callable[[Credentials], Any]]:
 
 @pytest.fixture(scope="module")
 def namespace(kubectl: Kubectl) -> Iterator[str]:
-    """A namespace of the module's own; it goes with everything in it, which nobody waits for."""
+    """A namespace of the module's own; it is deleted at the end, without waiting until it is gone."""
     name = f"test-{uuid.uuid4().hex[:8]}"
     kubectl("create", "namespace", name)
     yield name
@@ -182,7 +182,7 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def backstage_namespace(kubectl: Kubectl) -> str:
-    """Backstage's namespace and service account as the reference has them, whether or not Backstage runs there."""
+    """Name of Backstage's namespace, created with its service account; Backstage itself need not run there."""
     reference = yaml.safe_load_all(kubectl("kustomize", str(OVERLAY)))
     wanted = [manifest for manifest in reference if manifest["kind"] in ("Namespace", "ServiceAccount")]
     kubectl.apply(*wanted, namespace="backstage")
@@ -206,5 +206,5 @@ def fault() -> Callable[..., AbstractContextManager[None]]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _kubeconfig_of_the_lab_only() -> None:
-    """No test of the lab may reach another cluster by accident."""
+    """Hide the user's own kubeconfig, so that no test reaches another cluster by accident."""
     os.environ["KUBECONFIG"] = os.devnull

@@ -1,4 +1,4 @@
-"""Objects of the Gateway API as the tests of the load balancer apply and read them, and one request through it."""
+"""Builds and reads objects of the Gateway API for the tests of the load balancer, and sends requests through it."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from fixtures.waiting import wait_for
 from tests.lab.conftest import Kubectl, Manifest
 
 EXTERNAL = {"namespace": "mcp", "name": "external-gw-01", "sectionName": "http"}
-"""The plain listener, which serves any hostname; the certificate of the other is for one hostname only."""
+"""The HTTP listener of the platform's Gateway: it serves any hostname, while HTTPS has one hostname's certificate."""
 
 
 class Answer(NamedTuple):
-    """What came back for a request."""
+    """The answer to a request."""
 
     status: int
-    """0 if nothing came back at all."""
+    """HTTP status; 0 if there was no answer."""
     body: str
-    """Without a status, the error."""
+    """Body without surrounding whitespace; without an answer, the name of the error."""
     location: str = ""
 
 
 def ask(hostname: str, path: str = "/", *, address: str) -> Answer:
-    """One plain request on a connection of its own; a redirect is an answer, and so is none within 10 s."""
+    """Send one HTTP request on a new connection; redirects are not followed, and no answer in 10 s has status 0."""
     with requests.Session() as session:
         session.trust_env = False
         try:
@@ -38,7 +38,7 @@ def ask(hostname: str, path: str = "/", *, address: str) -> Answer:
 
 
 def route(name: str, hostname: str, *, parent: Manifest = EXTERNAL, **rule: Any) -> Manifest:  # noqa: ANN401 -- a rule's fields
-    """HTTPRoute of one rule; its backend is the Service `web` unless the rule says otherwise."""
+    """HTTPRoute with one rule, given by its fields; its backend is the Service `web` unless they say otherwise."""
     backends = {"backendRefs": [{"name": "web", "port": 80}]}
     return {
         "apiVersion": "gateway.networking.k8s.io/v1",
@@ -49,7 +49,7 @@ def route(name: str, hostname: str, *, parent: Manifest = EXTERNAL, **rule: Any)
 
 
 def gateway(name: str, *listeners: Manifest, **spec: Any) -> Manifest:  # noqa: ANN401 -- a Gateway's fields
-    """Gateway of GKE's class."""
+    """Gateway of GKE's class for global external load balancers, with more fields of its spec if given."""
     return {
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "Gateway",
@@ -59,12 +59,12 @@ def gateway(name: str, *listeners: Manifest, **spec: Any) -> Manifest:  # noqa: 
 
 
 def plain(**fields: Any) -> Manifest:  # noqa: ANN401 -- a listener's fields
-    """Listener `http` on port 80."""
+    """Listener `http` on port 80, with more fields if given."""
     return {"name": "http", "port": 80, "protocol": "HTTP", **fields}
 
 
 def service(name: str) -> Manifest:
-    """Service whose port 80 is the lab's web server."""
+    """Service whose port 80 leads to the lab's web server of that name."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -74,7 +74,7 @@ def service(name: str) -> Manifest:
 
 
 def web(name: str, *, replicas: int = 1, seconds_after_sigterm: int = 0) -> Manifest:
-    """Deployment of the lab's web server, which serves on for some seconds once it is told to end."""
+    """Deployment of the lab's web server, which keeps serving for some seconds after SIGTERM."""
     container = {
         "name": "web",
         "image": "lab.local/web:lab",
@@ -96,7 +96,7 @@ def web(name: str, *, replicas: int = 1, seconds_after_sigterm: int = 0) -> Mani
 
 
 class Condition(NamedTuple):
-    """What a condition says; Kubernetes' own conditions of a healthy pod give no reason."""
+    """A condition of a status; reason and message are empty where it has none."""
 
     status: str = "absent"
     reason: str = ""
@@ -104,23 +104,23 @@ class Condition(NamedTuple):
 
 
 def whole(status: Manifest) -> Manifest:
-    """The status itself, where its conditions are its own."""
+    """The status itself, for objects whose conditions are at its top."""
     return status
 
 
 def only_parent(status: Manifest) -> Manifest:
-    """The part of an HTTPRoute's status that is about its one parent."""
+    """The part of an HTTPRoute's status about its only parent; empty before a controller has written it."""
     parents: list[Manifest] = status.get("parents", [])
     return parents[0] if parents else {}
 
 
 def listener(name: str) -> Callable[[Manifest], Manifest]:
-    """The part of a Gateway's status that is about a listener."""
+    """Selects the part of a Gateway's status about one listener."""
     return lambda status: next((each for each in status.get("listeners", []) if each["name"] == name), {})
 
 
 def condition(obj: Manifest, kind: str, part: Callable[[Manifest], Manifest] = whole) -> Condition:
-    """A condition of the object, or of a part of its status; absent if it is about an earlier generation."""
+    """A condition of an object or of a part of its status; one about an earlier generation counts as absent."""
     generation = obj.get("metadata", {}).get("generation")
     for each in part(obj.get("status", {})).get("conditions", []):
         if each["type"] == kind and each.get("observedGeneration", generation) == generation:
@@ -138,7 +138,7 @@ def wait_for_condition(
     part: Callable[[Manifest], Manifest] = whole,
     within: float = 30,
 ) -> Condition:
-    """The condition of `resource`, which is TYPE/NAME, once it has this status."""
+    """Wait until a condition of `resource`, given as TYPE/NAME, has this status; `within` is in seconds."""
     return wait_for(
         f"{kind} of {namespace}/{resource} to be {status}",
         lambda: condition(kubectl.get("--namespace", namespace, resource), kind, part),

@@ -1,6 +1,8 @@
-"""A run that drains a node and is killed with SIGKILL at one of its steps: before or after the request that makes it.
+"""Drains a node and kills itself with SIGKILL before or after the request of one of the steps.
 
-python -m tests.lab.killed_drain ENVIRONMENT NODE STEP before|after
+    python -m tests.lab.killed_drain ENVIRONMENT NODE STEP before|after
+
+A step is a key of `STEPS`, and ENVIRONMENT the name or path of an environment file.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from fixtures.lease.journal import ANNOTATION
 from fixtures.objects.manifest import Field
 from fixtures.reference.reference import render
 
+# Each step by how its request is recognised: method, path, body.
 STEPS: Final[dict[str, Callable[[str, str, Any], bool]]] = {
     "lease taken": lambda method, path, _: method == "POST" and path.endswith("/leases"),
     "cordon noted": lambda method, _, body: method == "PUT" and "cordon of" in _journal(body),
@@ -41,8 +44,8 @@ def _journal(lease: Any) -> str:  # noqa: ANN401 - of any request
     return str(lease["metadata"]["annotations"].get(ANNOTATION, "")) if lease else ""
 
 
-class Doomed(Api):
-    """Kills its process at a step."""
+class SelfKillingApi(Api):
+    """Kills its own process at the step, so that neither teardown nor signal handlers can run."""
 
     step = ""
     when = ""
@@ -59,9 +62,9 @@ class Doomed(Api):
 
 
 def main(environment_name: str, node: str, step: str, when: str) -> None:
-    """The run."""
-    Doomed.step, Doomed.when = step, when
-    tenure.Api = Doomed  # type: ignore[attr-defined] # what the run makes its requests with
+    """Hold the Lease and drain the node; returns only if the step's request is never sent."""
+    SelfKillingApi.step, SelfKillingApi.when = step, when
+    tenure.Api = SelfKillingApi  # type: ignore[attr-defined] # what the run makes its requests with
     draft = environment_file.read(environment_name)
     facts = target.facts(draft.target, within=60)
     environment = draft.completed(facts).environment

@@ -1,4 +1,4 @@
-"""The real Backstage on the lab: applied from the reference manifests, seen by a browser, kept by the database."""
+"""The real Backstage on the lab: applied from the reference, used by a browser, with its catalog in Cloud SQL."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BROWSER = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", 
 
 
 def ready_pods(kubectl: Kubectl) -> list[Manifest]:
-    """Backstage's pods that are Ready and not on their way out."""
+    """Backstage's pods that are Ready and not terminating."""
     pods = kubectl.get("--namespace", NAMESPACE, "pods", "--selector=app.kubernetes.io/name=backstage")["items"]
     return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"] and is_ready(pod)]
 
@@ -39,12 +39,12 @@ def is_ready(pod: Manifest) -> bool:
 
 
 def names(pods: list[Manifest]) -> str:
-    """For the text of a failure."""
+    """Number and names of pods, for the text of a failure."""
     return f"{len(pods)} Ready: {', '.join(pod['metadata']['name'] for pod in pods)}"
 
 
 def wait_for_pods(kubectl: Kubectl, number: int, within: float) -> list[Manifest]:
-    """Backstage's pods, once so many of them are Ready."""
+    """Wait until so many of Backstage's pods are Ready, and return them; `within` is in seconds."""
     return wait_for(
         f"{number} Backstage pods to be Ready",
         lambda: ready_pods(kubectl),
@@ -57,14 +57,14 @@ def wait_for_pods(kubectl: Kubectl, number: int, within: float) -> list[Manifest
 
 @pytest.fixture(scope="module")
 def pods(kubectl: Kubectl) -> list[Manifest]:
-    """The two pods of the reference deployment, applied and Ready."""
+    """The two pods of the reference deployment, Ready."""
     kubectl("apply", "--server-side", "--force-conflicts", "--kustomize", str(OVERLAY))
     return wait_for_pods(kubectl, 2, within=300)
 
 
 @pytest.fixture(scope="module")
 def browser(facts: dict[str, Any], pods: list[Manifest]) -> Iterator[Browser]:
-    """Headless Chromium that finds the hostname at the gateway and takes exactly the lab's certificate."""
+    """Headless Chromium that resolves the hostname to the Gateway and trusts the lab's certificate only."""
     assert pods
     address, hostname = facts["gateway"]["address"], facts["hostname"]
     rules = f"--host-resolver-rules=MAP {hostname} {address}"
@@ -76,7 +76,7 @@ def browser(facts: dict[str, Any], pods: list[Manifest]) -> Iterator[Browser]:
 
 
 def key_hash(address: str, hostname: str) -> str:
-    """Hash of the public key that the gateway presents, in Chromium's form."""
+    """Base64 of the SHA-256 of the Gateway's public key, which Chromium's option takes."""
     certificate = x509.load_pem_x509_certificate(ssl.get_server_certificate((address, 443)).encode())
     assert hostname in certificate.subject.rfc4514_string()
     spki = certificate.public_key().public_bytes(
@@ -87,7 +87,7 @@ def key_hash(address: str, hostname: str) -> str:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A fresh page, as of a user who comes for the first time."""
+    """A page without cookies and cache, like that of a new user."""
     with browser.new_context() as context:
         yield context.new_page()
 
@@ -133,7 +133,7 @@ def test_secrets_are_mounted_from_secret_manager(kubectl: Kubectl, pods: list[Ma
 
 
 def has_two_figures(metrics: list[Manifest]) -> bool:
-    """Whether there are two metrics, each with a utilisation; one that could not be read yet has no resource."""
+    """Whether there are two metrics, each with a utilisation; one that has not been read yet has no `resource`."""
     figures = [one.get("resource", {}).get("current", {}) for one in metrics]
     return len(figures) == 2 and all("averageUtilization" in figure for figure in figures)
 

@@ -1,7 +1,7 @@
-"""SQL through the real cloud-sql-proxy, as Backstage's Google account: who gets in, and what each fault looks like.
+"""SQL through the real cloud-sql-proxy with Backstage's Google account: who may log in, and what each fault shows.
 
-Every test has a proxy of its own: one that has just asked the Admin API for the instance twice, as after a fault,
-waits 30 s before it asks again.
+Every test has a proxy of its own: the proxy limits its requests to the Admin API, so one that has just refreshed
+twice, as after a fault, waits 30 s before it asks again.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from tests.lab import clientpod
 from tests.lab.conftest import Kubectl, Manifest
 
 RECOVERY = 120.0
-"""Seconds until a proxy has found the instance again; 3 to 8 were seen, and up to 30 if it has to wait to ask."""
+"""Seconds until a proxy finds the instance again; 3 to 8 were seen, and 30 where it must wait to ask."""
 
 CUT = 60.0
-"""Seconds until an open connection is lost; below 2 were seen."""
+"""Seconds until an open connection breaks; less than 2 were seen."""
 
 pytestmark = pytest.mark.usefixtures("backstage_namespace")
 
@@ -36,7 +36,7 @@ Fault = Callable[..., AbstractContextManager[None]]
 
 @dataclass(frozen=True)
 class Proxy:
-    """A running cloud-sql-proxy, and the way to its port."""
+    """A running cloud-sql-proxy and the local address that is forwarded to it."""
 
     pod: str
     address: tuple[str, int]
@@ -45,15 +45,15 @@ class Proxy:
     database: str
 
     def log_in(self, user: str | None = None, within: int = 30) -> psycopg.Connection:
-        """A new connection; OperationalError if it is refused, or not answered for that many seconds."""
+        """Open a connection; OperationalError if it is refused or not answered within these seconds."""
         host, port = self.address
         return psycopg.connect(
             host=host, port=port, user=user or self.user, dbname=self.database, connect_timeout=within, autocommit=True
         )
 
 
-def asked(connection: psycopg.Connection) -> str:
-    """Who PostgreSQL says is asking; what went wrong, if it does not answer."""
+def current_user(connection: psycopg.Connection) -> str:
+    """The user that PostgreSQL reports for a connection; the error's text if the query fails."""
     try:
         row = connection.execute("SELECT current_user::text").fetchone()
     except psycopg.OperationalError as error:
@@ -61,20 +61,20 @@ def asked(connection: psycopg.Connection) -> str:
     return str(row[0]) if row else "no row"
 
 
-def asked_anew(proxy: Proxy) -> str:
-    """Who PostgreSQL says is asking over a new connection; what went wrong, if it does not answer."""
+def current_user_of_new_connection(proxy: Proxy) -> str:
+    """The same for a new connection; the error's text also if it cannot be opened."""
     try:
         with closing(proxy.log_in()) as connection:
-            return asked(connection)
+            return current_user(connection)
     except psycopg.OperationalError as error:
         return str(error)
 
 
 def wait_until_served(proxy: Proxy) -> None:
-    """Return once a new connection is answered."""
+    """Wait until a new connection can be opened and answers as the proxy's user."""
     wait_for(
         f"SQL through pod {proxy.pod}",
-        lambda: asked_anew(proxy),
+        lambda: current_user_of_new_connection(proxy),
         until=lambda answer: answer == proxy.user,
         within=RECOVERY,
         look_next=f"kubectl -n {clientpod.BACKSTAGE} logs {proxy.pod}; python -m lab logs cloud-sql",
@@ -82,7 +82,7 @@ def wait_until_served(proxy: Proxy) -> None:
 
 
 def proxy_pod(facts: Facts) -> Manifest:
-    """The sidecar of the reference deployment as a pod of its own."""
+    """The cloud-sql-proxy sidecar of the reference deployment, in a pod of its own."""
     container = {
         "name": "cloud-sql-proxy",
         "image": "lab.local/cloud-sql-proxy:lab",
@@ -102,7 +102,7 @@ def proxy_pod(facts: Facts) -> Manifest:
 
 @contextmanager
 def running_proxy(kubectl: Kubectl, guarded: GuardedClient, facts: Facts) -> Iterator[Proxy]:
-    """A proxy in a pod of its own, started and ready for connections."""
+    """Start a proxy in a pod of its own, and yield it once it is Ready."""
     cloud_sql = facts["cloud_sql"]
     with clientpod.created(kubectl, clientpod.BACKSTAGE, proxy_pod(facts)) as pod:
         clientpod.wait_until_ready(kubectl, clientpod.BACKSTAGE, pod)
@@ -112,7 +112,7 @@ def running_proxy(kubectl: Kubectl, guarded: GuardedClient, facts: Facts) -> Ite
 
 @pytest.fixture
 def proxy(kubectl: Kubectl, guarded: GuardedClient, facts: Facts) -> Iterator[Proxy]:
-    """A proxy that has a certificate for the instance."""
+    """A proxy that serves SQL, and so has a client certificate for the instance already."""
     with running_proxy(kubectl, guarded, facts) as proxy:
         wait_until_served(proxy)
         yield proxy
@@ -120,14 +120,14 @@ def proxy(kubectl: Kubectl, guarded: GuardedClient, facts: Facts) -> Iterator[Pr
 
 @pytest.fixture
 def connection(proxy: Proxy) -> Iterator[psycopg.Connection]:
-    """An open connection through the proxy, idle."""
+    """An open, idle connection through the proxy."""
     with closing(proxy.log_in()) as connection:
         yield connection
 
 
 def test_iam_user_logs_in_without_a_password(connection: psycopg.Connection, proxy: Proxy) -> None:
     """The proxy's Google account is the PostgreSQL user of that name."""
-    assert asked(connection) == proxy.user
+    assert current_user(connection) == proxy.user
 
 
 def test_another_iam_user_is_refused(proxy: Proxy) -> None:
@@ -141,19 +141,19 @@ def test_another_iam_user_is_refused(proxy: Proxy) -> None:
 
 @dataclass(frozen=True)
 class Instance:
-    """The instance in the Admin API, as its operator."""
+    """Reads and changes the instance by the Admin API, with the operator's rights."""
 
     admin: Any
     project: str
     name: str
 
     def get(self) -> dict[str, Any]:
-        """The resource as it is now."""
+        """The instance's resource as it is now."""
         resource: dict[str, Any] = self.admin.instances().get(project=self.project, instance=self.name).execute()
         return resource
 
     def set_flags(self, flags: list[dict[str, str]]) -> None:
-        """Change the database flags, and wait until they are changed."""
+        """Replace the database flags, and wait for the end of the operation."""
         body = {"settings": {"databaseFlags": flags}}
         begun = self.admin.instances().patch(project=self.project, instance=self.name, body=body).execute()
         wait_for(
@@ -166,7 +166,7 @@ class Instance:
 
     @contextmanager
     def without_iam_logins(self) -> Iterator[None]:
-        """The flag for IAM authentication off, until the end."""
+        """Switch IAM authentication off for as long as the `with` block lasts."""
         flags = self.get()["settings"]["databaseFlags"]
         try:
             self.set_flags([])
@@ -177,7 +177,7 @@ class Instance:
 
 @pytest.fixture
 def instance(facts: Facts, sql_admin: Callable[[Credentials], Any], operator: Credentials) -> Instance:
-    """The instance in the Admin API, as its operator."""
+    """The lab's instance, with its operator's rights."""
     project, _, name = facts["cloud_sql"]["instance"].split(":")
     return Instance(sql_admin(operator), project, name)
 
@@ -189,9 +189,9 @@ def test_open_connection_survives_that_iam_logins_are_switched_off(
     refusal = f'Cloud SQL IAM service account authentication failed for user "{proxy.user}"'
 
     with instance.without_iam_logins():
-        assert refusal in asked_anew(proxy)
-        assert asked(connection) == proxy.user
-    assert asked_anew(proxy) == proxy.user
+        assert refusal in current_user_of_new_connection(proxy)
+        assert current_user(connection) == proxy.user
+    assert current_user_of_new_connection(proxy) == proxy.user
 
 
 def test_proxy_with_a_certificate_survives_that_the_admin_api_refuses(
@@ -201,8 +201,8 @@ def test_proxy_with_a_certificate_survives_that_the_admin_api_refuses(
     with fault("admin-api", "403"):
         with pytest.raises(HttpError):
             instance.get()
-        assert asked(connection) == proxy.user
-        assert asked_anew(proxy) == proxy.user
+        assert current_user(connection) == proxy.user
+        assert current_user_of_new_connection(proxy) == proxy.user
 
 
 def test_new_proxy_names_the_permission_that_it_lacks(
@@ -231,15 +231,15 @@ def test_closed_database_port_fails_the_connect(how: str, symptom: str, proxy: P
 def test_stopped_database_is_told_apart(proxy: Proxy, fault: Fault) -> None:
     """With the instance there and PostgreSQL stopped, the refusal says so."""
     with fault("database-stopped"):
-        assert "FATAL:  the database system is not accepting connections" in asked_anew(proxy)
+        assert "FATAL:  the database system is not accepting connections" in current_user_of_new_connection(proxy)
     wait_until_served(proxy)
 
 
 def wait_until_cut(connection: psycopg.Connection) -> None:
-    """Return once the open connection is lost."""
+    """Wait until the open connection is broken."""
     wait_for(
         "the open connection to be cut",
-        lambda: asked(connection),
+        lambda: current_user(connection),
         until=lambda _: connection.broken,
         within=CUT,
         look_next="python -m lab logs cloud-sql",

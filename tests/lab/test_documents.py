@@ -1,4 +1,4 @@
-"""The commands of the runbook and of the other documents, as somebody types them who was paged: on a healthy lab."""
+"""The commands of the runbook and of the other documents, run as shown against a healthy lab."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ NOTHING_TO_SHOW = {
     r"kubectl .*get lease ": "not found",  # no run is at work
     r"kubectl diff ": "",  # kubectl ends with 1 where there is a difference, and says it
 }
-"""Commands that may end badly on a healthy deployment, and what they must say then."""
+"""Commands that may end with exit code 1 on a healthy deployment, and the text of their stderr then."""
 
 
 @pytest.fixture(scope="module")
 def pods(kubectl: Kubectl) -> list[Manifest]:
-    """Backstage's pods, of the reference."""
+    """The two pods of the reference deployment, Ready."""
     kubectl("apply", "--server-side", "--force-conflicts", "--kustomize", str(OVERLAY))
     return wait_for_pods(kubectl, 2, within=300)
 
 
 @pytest.fixture
 def shell(facts: dict[str, Any], pods: list[Manifest], gateway_address: str) -> Any:  # noqa: ANN401 - a function
-    """Runs a command with its placeholders filled in."""
+    """Runs a shell command, with the documents' placeholders replaced by values of this lab."""
     words = {
         "KIND NAME": "deployment backstage",
         "ENVIRONMENT": "local",
@@ -60,7 +60,7 @@ def shell(facts: dict[str, Any], pods: list[Manifest], gateway_address: str) -> 
 
 @pytest.mark.parametrize("command", SHOWN.values(), ids=str)
 def test_command_works_as_it_is_shown(command: Command, shell: Any) -> None:  # noqa: ANN401 - a function
-    """It ends well and complains of nothing, or says in its way that there is nothing to show."""
+    """It succeeds without an error message, or says in its own way that there is nothing to show."""
     done = shell(command.text)
 
     quiet = [said for pattern, said in NOTHING_TO_SHOW.items() if re.match(pattern, command.text)]

@@ -1,4 +1,4 @@
-"""What the load balancer makes of pods: their readiness gate, their health check, and the delay with which they go."""
+"""Pods as endpoints of the load balancer: readiness gate, health check, and the delay until they are detached."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.lab.gateway_api import (
     wait_for_condition,
     web,
 )
-from tests.lab.traffic import LOOK_NEXT, PER_SECOND, POD_READY, Site, Traffic, lost
+from tests.lab.traffic import LOOK_NEXT, PER_SECOND, POD_READY, Site, Traffic, unserved
 
 READINESS_GATE = "cloud.google.com/load-balancer-neg-ready"
 
 
 @contextlib.contextmanager
 def failing_health_check(site: Site, pod: str) -> Iterator[None]:
-    """Pod whose health path answers 404 while the `with` block lasts."""
+    """Make a pod's health path answer 404 while the `with` block lasts."""
     site.move(pod, "index.html", "elsewhere.html")
     try:
         yield
@@ -36,26 +36,26 @@ def failing_health_check(site: Site, pod: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Departure:
-    """What a pod's deletion cost those who sent requests meanwhile."""
+class PodDeletion:
+    """The answers to requests before and after the deletion of one pod."""
 
     pod: str
     before: list[Answer]
     """Answers until the deletion."""
     after: list[Answer]
-    """Answers from then until the load balancer had let go of the pod."""
+    """Answers from then until the load balancer had detached the pod."""
 
     def served_late(self) -> int:
-        """How many requests the pod served although it was deleted."""
+        """Number of requests that the pod served after its deletion."""
         return sum(answer.body == self.pod for answer in self.after)
 
     def summary(self) -> str:
-        """How many requests were answered in which way, before and after."""
+        """Answers by how often each came, before and after the deletion, for the text of a failure."""
         return f"{self.pod} deleted; before: {Counter(self.before)}; after: {Counter(self.after)}"
 
 
 def policy(name: str, target: str, path: str) -> Manifest:
-    """HealthCheckPolicy that asks every second and believes every answer."""
+    """HealthCheckPolicy that probes every second and acts on a single result."""
     http = {"portSpecification": "USE_SERVING_PORT", "requestPath": path}
     check = {"checkIntervalSec": 1, "timeoutSec": 1, "healthyThreshold": 1, "unhealthyThreshold": 1}
     return {
@@ -71,7 +71,7 @@ def policy(name: str, target: str, path: str) -> Manifest:
 
 @pytest.fixture(scope="module")
 def applied(kubectl: Kubectl, namespace: str) -> str:
-    """Namespace with the sites; pods come last, as only then they belong to a load balancer from their first day."""
+    """Namespace with the sites of this module."""
     names = ("hasty", "patient", "ailing", "late")
     kubectl.apply(
         *(service(name) for name in names),
@@ -82,6 +82,7 @@ def applied(kubectl: Kubectl, namespace: str) -> str:
     )
     for name in names:
         wait_for_condition(kubectl, namespace, f"httproute/{name}", "Reconciled", "True", part=only_parent)
+    # Pods come last: GKE adds the readiness gate at their creation, and only if a load balancer uses their Service.
     kubectl.apply(
         web("hasty", replicas=2, seconds_after_sigterm=0),
         web("patient", replicas=2, seconds_after_sigterm=15),
@@ -101,19 +102,19 @@ def applied(kubectl: Kubectl, namespace: str) -> str:
 
 @pytest.fixture
 def late(kubectl: Kubectl, applied: str, gateway_address: str) -> Site:
-    """Site of one pod, whose health path answers 404 until someone makes it."""
+    """Site of one pod whose health path answers 404 until a test creates the page."""
     return Site(kubectl, applied, "late", gateway_address)
 
 
 @pytest.fixture
 def ailing(kubectl: Kubectl, applied: str, gateway_address: str) -> Site:
-    """Site of two pods, with a health check that is quick to judge."""
+    """Site of two pods with a health check that acts on a single result."""
     return Site(kubectl, applied, "ailing", gateway_address)
 
 
 @pytest.fixture(scope="module")
-def departures(kubectl: Kubectl, applied: str, gateway_address: str) -> dict[str, Departure]:
-    """One pod of each of two sites deleted under traffic: a hasty one, and one that serves on for 15 s."""
+def deletions(kubectl: Kubectl, applied: str, gateway_address: str) -> dict[str, PodDeletion]:
+    """One pod each of two sites, deleted under traffic: `hasty` exits at once, `patient` serves on for 15 s."""
     hasty, patient = (Site(kubectl, applied, name, gateway_address) for name in ("hasty", "patient"))
     hasty_pods, patient_pods = list(hasty.pods()), list(patient.pods())
     hasty.wait_until_served_by(*hasty_pods)
@@ -139,12 +140,12 @@ def departures(kubectl: Kubectl, applied: str, gateway_address: str) -> dict[str
         )
         wait_for(
             "three seconds of traffic without a loss after that",
-            lambda: [lost(answers[-3 * PER_SECOND :]) for answers in traffic.values()],
+            lambda: [unserved(answers[-3 * PER_SECOND :]) for answers in traffic.values()],
             until=lambda losses: not any(losses),
             within=60,
             look_next=LOOK_NEXT,
         )
-    gone = {pod: Departure(pod, before[pod], answers[len(before[pod]) :]) for pod, answers in traffic.items()}
+    gone = {pod: PodDeletion(pod, before[pod], answers[len(before[pod]) :]) for pod, answers in traffic.items()}
     return {"hasty": gone[hasty_pods[0]], "patient": gone[patient_pods[0]]}
 
 
@@ -216,17 +217,17 @@ def test_unhealthy_pod_is_taken_out_and_comes_back(ailing: Site) -> None:
     assert ready.status == "True"
 
 
-def test_pod_that_exits_at_once_loses_requests(departures: dict[str, Departure]) -> None:
+def test_pod_that_exits_at_once_loses_requests(deletions: dict[str, PodDeletion]) -> None:
     """The load balancer sends requests to a deleted pod until it is detached; if it is gone by then, they fail."""
-    hasty = departures["hasty"]
+    hasty = deletions["hasty"]
 
-    assert lost(hasty.before) == [], hasty.summary()
-    assert lost(hasty.after), hasty.summary()
+    assert unserved(hasty.before) == [], hasty.summary()
+    assert unserved(hasty.after), hasty.summary()
 
 
-def test_pod_that_serves_on_until_it_is_detached_loses_none(departures: dict[str, Departure]) -> None:
+def test_pod_that_serves_on_until_it_is_detached_loses_none(deletions: dict[str, PodDeletion]) -> None:
     """A pod that waits longer than the detach delay answers all that it still gets, and then goes."""
-    patient = departures["patient"]
+    patient = deletions["patient"]
 
     assert patient.served_late() > PER_SECOND, patient.summary()
-    assert lost(patient.before + patient.after) == [], patient.summary()
+    assert unserved(patient.before + patient.after) == [], patient.summary()

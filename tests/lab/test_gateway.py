@@ -1,4 +1,4 @@
-"""The load balancer as its users see it: what Gateways say of themselves, what requests are answered."""
+"""Gateways as their users see them: conditions, addresses, certificates, and the answers to requests."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from tests.lab.gateway_api import (
 
 
 class Pinned(HTTPAdapter):
-    """Sends requests for one hostname to an address, and expects the hostname's certificate there."""
+    """Sends requests for one hostname to a fixed address, and still verifies the hostname's certificate."""
 
     def __init__(self, hostname: str, address: str) -> None:
         self._hostname, self._address = hostname, address
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- as the base class has it
-        """Connections whose handshake names the hostname."""
+        """Make connections whose TLS handshake names the hostname (SNI)."""
         super().init_poolmanager(*args, **kwargs, server_hostname=self._hostname)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: ANN401
-        """Send it, with a Host header of its own if it has one."""
+        """Send the request to the address; its Host header is the hostname unless it has one already."""
         request.headers.setdefault("Host", self._hostname)
         request.url = str(request.url).replace(self._hostname, self._address, 1)
         return super().send(request, *args, **kwargs)
 
 
 def listens(address: str, port: int) -> bool:
-    """Whether anything takes connections there."""
+    """Whether a TCP connection to the address is accepted within 2 s."""
     try:
         socket.create_connection((address, port), timeout=2).close()
     except OSError:
@@ -54,13 +54,13 @@ def listens(address: str, port: int) -> bool:
 
 @pytest.fixture(scope="module")
 def hostname(facts: dict[str, Any]) -> str:
-    """What the lab's certificate is for."""
+    """The hostname of the lab's certificate."""
     return str(facts["hostname"])
 
 
 @pytest.fixture
 def https(facts: dict[str, Any], hostname: str, gateway_address: str) -> Iterator[requests.Session]:
-    """Client that trusts the lab's CA and finds the hostname at the Gateway's address."""
+    """Client that trusts the lab's CA and sends requests for the hostname to the Gateway's address."""
     with requests.Session() as session:
         session.trust_env = False
         session.verify = facts["ca_file"]
@@ -70,7 +70,7 @@ def https(facts: dict[str, Any], hostname: str, gateway_address: str) -> Iterato
 
 @pytest.fixture(scope="module")
 def refused(kubectl: Kubectl, namespace: str) -> str:
-    """Namespace with Gateways that GKE would not serve."""
+    """Namespace with Gateways that GKE would refuse to serve."""
     tls = {"certificateRefs": [{"name": "no-such-secret"}]}
     kubectl.apply(
         gateway("uncertified", plain(), {"name": "https", "port": 443, "protocol": "HTTPS", "tls": tls}),

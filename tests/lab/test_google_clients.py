@@ -20,13 +20,13 @@ Facts = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def admin(sql_admin: Callable[[Credentials], Any], credentials: Credentials) -> Any:  # noqa: ANN401 - made at run time
-    """The Cloud SQL Admin API, as the acceptance suite."""
+    """Client of the Cloud SQL Admin API with the acceptance suite's credentials."""
     return sql_admin(credentials)
 
 
 @pytest.fixture(scope="module")
 def where(facts: Facts) -> dict[str, str]:
-    """The instance, as the Admin API's calls name it."""
+    """The instance as parameters of the Admin API's calls."""
     project, _, instance = facts["cloud_sql"]["instance"].split(":")
     return {"project": project, "instance": instance}
 
@@ -106,7 +106,7 @@ def secret_manager(facts: Facts) -> Iterator[Callable[[Credentials], SecretManag
 def viewer(
     secret_manager: Callable[[Credentials], SecretManagerServiceClient], credentials: Credentials
 ) -> SecretManagerServiceClient:
-    """Secret Manager, as the acceptance suite, which may see everything except payloads."""
+    """Client of Secret Manager with the acceptance suite's credentials, which may read everything except payloads."""
     return secret_manager(credentials)
 
 

@@ -1,4 +1,4 @@
-"""HTTPRoutes: whose Gateway takes which, what GKE refuses, and what they say of themselves."""
+"""HTTPRoutes: which ones a Gateway accepts, what GKE refuses, and the conditions that say so."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def other_namespace(kubectl: Kubectl) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def applied(kubectl: Kubectl, namespace: str, other_namespace: str) -> str:
-    """Namespace with a web server and every HTTPRoute whose conditions are asked for."""
+    """Namespace with a web server and every HTTPRoute of this module's tests."""
     own = {"name": "own", "namespace": namespace}
     kubectl.apply(
         web("web"),
@@ -70,7 +70,7 @@ def applied(kubectl: Kubectl, namespace: str, other_namespace: str) -> str:
 
 @pytest.fixture
 def condition_of(kubectl: Kubectl, applied: str) -> ConditionOf:
-    """Condition of a route once it has a status: `condition_of(route, kind, status)`."""
+    """Waits until a route's condition has a status, and returns it: `condition_of(route, kind, status)`."""
 
     def reached(name: str, kind: str, status: str) -> Condition:
         return wait_for_condition(kubectl, applied, f"httproute/{name}", kind, status, part=only_parent)

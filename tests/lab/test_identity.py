@@ -1,4 +1,4 @@
-"""Workload Identity as google-auth meets it in a pod: an annotation names the account, a binding lends it."""
+"""Workload Identity as google-auth sees it in a pod: the annotation names the account, the IAM binding grants it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ except RefreshError as error:
 print(json.dumps({"email": credentials.service_account_email, "token": credentials.token, "refusal": refusal}))
 """
 MISSING = "iam.serviceAccounts.getAccessToken"
-"""The permission that a binding gives."""
+"""The permission that the binding (roles/iam.workloadIdentityUser) grants."""
 
 
 @dataclass(frozen=True)
@@ -49,30 +49,30 @@ class Answer:
 
 @dataclass(frozen=True)
 class Workload:
-    """A pod that asks who it is."""
+    """A pod that asks the metadata server for its identity."""
 
     kubectl: Kubectl
     namespace: str
     pod: str
 
     def run(self, *command: str) -> str:
-        """Output of a command in the pod; CalledProcessError, with its complaint in `stderr`, if it fails."""
+        """Run a command in the pod and return its stdout; CalledProcessError, with `stderr`, if it fails."""
         return clientpod.run(self.kubectl, self.namespace, self.pod, *command)
 
     def ask(self) -> Answer:
-        """What google-auth gets now."""
+        """Ask by google-auth now."""
         return Answer(**json.loads(self.run("python3", "-c", ASK)))
 
 
 @pytest.fixture(scope="module")
 def account(facts: Facts) -> str:
-    """Backstage's Google account."""
+    """E-mail address of Backstage's Google account."""
     return f"{facts['cloud_sql']['iam_user']}.gserviceaccount.com"
 
 
 @pytest.fixture(scope="module")
 def workloads(kubectl: Kubectl, namespace: str, account: str) -> Iterator[dict[str, Workload]]:
-    """Three that differ in their service account: bound to Backstage's account, annotated with it only, and plain."""
+    """Three pods, by their service account: `bound` to Backstage's account, only `annotated` with it, and `plain`."""
     annotated: Manifest = {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
@@ -96,7 +96,7 @@ def workloads(kubectl: Kubectl, namespace: str, account: str) -> Iterator[dict[s
 
 @pytest.fixture(scope="module")
 def connect_status(facts: Facts) -> Callable[[str | None], int]:
-    """HTTP status with which the Admin API answers a bearer token that wants to connect to the instance."""
+    """Asks the Admin API for the instance's connect settings with a bearer token; the HTTP status."""
     project, _, instance = facts["cloud_sql"]["instance"].split(":")
     url = f"{facts['cloud_sql']['admin_api']}/v1/projects/{project}/instances/{instance}/connectSettings"
     return lambda token: requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=30).status_code

@@ -1,4 +1,4 @@
-"""A real run, killed at each step of a drain: the next one leaves nothing of it, and a stranger's cordon untouched."""
+"""A real run is killed at each step of a drain: the next run undoes all of it, and leaves an admin's cordon alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEASE = ("-n", "backstage", "lease", "acceptance-backstage")
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory, backstage: None) -> Path:  # noqa: ARG001 - runs there
-    """The lab with the disrupter's identity."""
+    """Environment of the lab with the disrupter's identity."""
     folder = tmp_path_factory.mktemp("killed")
     run([sys.executable, "manifests/rbac/apply.py", "--kubeconfig=.lab/kubeconfig", f"--into={folder}"])
     file = folder / "killed.toml"
@@ -37,13 +37,13 @@ def environment(tmp_path_factory: pytest.TempPathFactory, backstage: None) -> Pa
 
 @pytest.fixture(scope="module")
 def backstage(kubectl: Kubectl) -> None:
-    """Two Ready pods."""
+    """The reference deployment with two Ready pods."""
     deploy_reference(kubectl)
     wait_until_ready(kubectl)
 
 
 def wait_until_ready(kubectl: Kubectl) -> None:
-    """Both pods, and nobody on the way out."""
+    """Wait until Backstage has two Ready pods and no terminating one."""
     kubectl("-n", "backstage", "rollout", "status", "deployment/backstage", "--timeout=300s")
     wait_for(
         "two Ready pods of Backstage and no other",
@@ -58,14 +58,15 @@ def wait_until_ready(kubectl: Kubectl) -> None:
 
 
 def ready(conditions: list[dict[str, Any]]) -> dict[str, Any]:
-    """The condition of that name."""
+    """The condition Ready; empty if there is none."""
     return next((each for each in conditions if each["type"] == "Ready"), {})
 
 
 @pytest.fixture
 def node(kubectl: Kubectl, point: tuple[str, str]) -> str:
-    """To evict a pod one with a pod of Backstage, else one without: its drain disturbs nobody twice."""
+    """The node to drain."""
     wait_until_ready(kubectl)
+    # Only the step of the eviction needs a pod of Backstage; all others spare it, which saves waiting for new pods.
     serving = {str(pod["spec"]["nodeName"]) for pod in kubectl.get("-n", "backstage", "pods")["items"]}
     nodes = {str(node["metadata"]["name"]) for node in kubectl.get("nodes")["items"]}
     return min(serving if point[0] == "pod evicted" else nodes - serving)
@@ -73,7 +74,7 @@ def node(kubectl: Kubectl, point: tuple[str, str]) -> str:
 
 @pytest.fixture
 def strangers(kubectl: Kubectl, node: str) -> Iterator[str]:
-    """A node that an admin has closed."""
+    """A node that an admin has cordoned: it has no note."""
     nodes = {each["metadata"]["name"] for each in kubectl.get("nodes")["items"]}
     closed = max(nodes - {node})
     kubectl("cordon", closed)
@@ -82,7 +83,7 @@ def strangers(kubectl: Kubectl, node: str) -> Iterator[str]:
 
 
 def closed_nodes(kubectl: Kubectl) -> dict[str, bool]:
-    """Every closed node, and whether it bears a note of ours."""
+    """Every node that is cordoned or has a run's note, and whether it has the note."""
     return {
         node["metadata"]["name"]: ANNOTATION in node["metadata"]["annotations"]
         for node in kubectl.get("nodes")["items"]
@@ -94,7 +95,7 @@ def closed_nodes(kubectl: Kubectl) -> dict[str, bool]:
 def left(
     kubectl: Kubectl, environment: Path, node: str, strangers: str, point: tuple[str, str]
 ) -> dict[str, bool]:  # fmt: skip
-    """The closed nodes that a killed run left."""
+    """Cordoned nodes that the killed run left, without the admin's."""
     doomed = [sys.executable, "-m", "tests.lab.killed_drain", str(environment), node, *point]
     killed = subprocess.run(doomed, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -103,6 +104,7 @@ def left(
     return closed
 
 
+# The points at which the killed run leaves its node cordoned.
 CLOSED = {
     ("node cordoned", "after"),
     ("pod evicted", "before"),
@@ -115,7 +117,7 @@ CLOSED = {
 def test_killed_run_leaves_nothing_after_the_next(
     kubectl: Kubectl, environment: Path, strangers: str, point: tuple[str, str], left: dict[str, bool]
 ) -> None:
-    """Node open, note and Lease gone; the stranger's cordon stays."""
+    """The node is uncordoned, note and Lease are gone; the admin's cordon stays."""
     assert list(left.values()) == [True] * (point in CLOSED)
 
     restored = run([sys.executable, "-m", "pytest", "--restore", f"--env={environment}"])
@@ -126,7 +128,7 @@ def test_killed_run_leaves_nothing_after_the_next(
 
 
 def test_second_run_waits_for_nobody_and_says_who_is_at_work(kubectl: Kubectl, environment: Path) -> None:
-    """Exit code 6: no verdict."""
+    """It ends with exit code 6, no verdict."""
     alive = {
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "acceptance-backstage"},
         "spec": {"holderIdentity": "pipeline-17", "leaseDurationSeconds": 300,

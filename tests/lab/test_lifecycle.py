@@ -1,4 +1,4 @@
-"""The lab's own life: brought up twice, killed in parts, asked for what it does not have."""
+"""The lab's lifecycle: brought up twice, with parts killed, and asked for faults that it does not have."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ Run = Callable[..., str]
 
 
 def processes(facts: dict[str, Any]) -> dict[str, int]:
-    """Every process of the lab by name."""
+    """Process ids of the lab's parts, by the part's name."""
     run = Path(facts["logs"]).parent / "run"
     return {file.stem: json.loads(file.read_text())["pid"] for file in run.glob("*.json")}
 
 
 def status() -> str:
-    """What `status` prints, also when it ends with a failure because something is not ready."""
+    """Stdout of `python -m lab status`, which fails while something is not ready."""
     command = [sys.executable, "-m", "lab", "status"]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60).stdout
 
 
 def wait_until_all_is_ready() -> None:
-    """The pods of a node that came back are started again by its kubelet: seconds after the node is Ready."""
+    """Wait until all parts are ready: a kubelet restarts its pods only some seconds after its node is Ready."""
     wait_for(
         "every part of the lab to be ready",
         status,
@@ -45,7 +45,7 @@ def wait_until_all_is_ready() -> None:
 
 
 def kill(pid: int) -> None:
-    """End a process as a crash would, and wait until it is gone."""
+    """Kill a process with SIGKILL and wait until it is gone."""
     process = psutil.Process(pid)
     process.send_signal(signal.SIGKILL)
     process.wait(timeout=10)
@@ -77,7 +77,7 @@ def test_two_ups_at_once_do_not_collide(facts: dict[str, Any]) -> None:
 
 @pytest.fixture
 def second_checkout(tmp_path: Path) -> Path:
-    """The lab's sources in another place."""
+    """A copy of the lab's sources in another folder."""
     shutil.copytree(ROOT / "lab", tmp_path / "lab", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "requirements.lock", tmp_path)
     return tmp_path

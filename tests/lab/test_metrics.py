@@ -1,4 +1,4 @@
-"""From a pod's metrics to an answer in PromQL, from its CPU to an autoscaler, and what is seen when either fails."""
+"""Metrics: from a pod's endpoint to an answer in PromQL, from its CPU to an autoscaler, and what failures show."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIRST_SAMPLE = 180.0
 """Seconds from a PodMonitoring to samples of all its pods; 15 to 25 were seen."""
 
 SCALING_ACTIVE = 240.0
-"""Seconds until an autoscaler, which looks every 15 s, notices that metrics are there or gone; 15 to 40 were seen."""
+"""Seconds until an autoscaler notices that metrics are there or gone; it syncs every 15 s, 15 to 40 were seen."""
 
 PROMETHEUS_BACK = 60.0
 """Seconds until the central Prometheus answers after its start; 1 was seen."""
@@ -28,20 +28,20 @@ SHOP = Path(__file__).parent / "manifests" / "shop.yaml"
 
 @dataclass(frozen=True)
 class Scraping:
-    """A PodMonitoring as its status tells it."""
+    """The status of a PodMonitoring."""
 
     configured: bool
-    """ConfigurationCreateSuccess, which is True also for what matches nothing."""
+    """ConfigurationCreateSuccess, which is True even if the PodMonitoring matches nothing."""
     endpoints: tuple[str, ...]
     active_targets: int | None
-    """Of all endpoints; None where no endpoint says a number, as GKE leaves out what is 0."""
+    """Sum over all endpoints; None where no endpoint has the field, as GKE omits 0."""
     unhealthy_targets: int
     collectors_fraction: float
-    """Share of the collectors that were asked; 0 while there is no endpoint."""
+    """Smallest share of collectors that answered for an endpoint; 0 while there is no endpoint."""
 
 
 def scraping(podmonitoring: Manifest) -> Scraping:
-    """What a PodMonitoring says of itself."""
+    """Parse the status of a PodMonitoring."""
     status = podmonitoring["status"]
     conditions = {condition["type"]: condition["status"] for condition in status.get("conditions", [])}
     endpoints = status.get("endpointStatuses", [])
@@ -57,7 +57,7 @@ def scraping(podmonitoring: Manifest) -> Scraping:
 
 @pytest.fixture(scope="module")
 def shop(kubectl: Kubectl, namespace: str) -> str:
-    """Namespace of two pods with a metric, their PodMonitorings and their autoscaler."""
+    """Namespace with two pods that expose a metric, their PodMonitorings and their autoscaler."""
     kubectl("apply", "--namespace", namespace, f"--filename={SHOP}")
     return namespace
 
@@ -71,19 +71,19 @@ def pods(kubectl: Kubectl, shop: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def read_scraping(kubectl: Kubectl, shop: str) -> Callable[[str], Scraping]:
-    """Reads a PodMonitoring of the shop."""
+    """Reads the status of one of the shop's PodMonitorings, by name."""
     return lambda name: scraping(kubectl.get("podmonitoring", name, "--namespace", shop))
 
 
 @pytest.fixture(scope="module")
 def read_series(promql: PromQl, token: Callable[[str], str]) -> Callable[[str], list[dict[str, Any]]]:
-    """Reads the series that a PromQL expression selects now, as the acceptance suite."""
+    """Reads the series that a PromQL expression selects now, with the acceptance suite's token."""
     return lambda expression: promql.series(expression, token=token("acceptance"))
 
 
 @pytest.fixture(scope="module")
 def scraped(read_scraping: Callable[[str], Scraping], shop: str, pods: set[str]) -> Scraping:
-    """The shop's PodMonitoring, once all its pods are scraped."""
+    """Status of the shop's PodMonitoring once all its pods are scraped."""
     return wait_for(
         f"PodMonitoring {shop}/shop to have {len(pods)} healthy targets",
         lambda: read_scraping("shop"),

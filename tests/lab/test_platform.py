@@ -1,4 +1,4 @@
-"""What a cluster is expected to do whatever runs on it. The waits overlap: the load for the autoscaler starts first."""
+"""What any cluster must do, whatever runs on it: DNS, Services, exec, logs, audit, evictions, metrics, scaling."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.lab.conftest import Kubectl, Manifest
 WORKLOADS = Path(__file__).parent / "manifests" / "platform.yaml"
 
 ROLLOUT = "--timeout=120s"
-"""Of `web` and `busy`; 3 s were seen."""
+"""Deadline for the rollouts of `web` and `busy`; 3 s were seen."""
 
 FIRST_POD_METRICS = 120.0
 """Seconds from a pod's start to its first figure; 15 to 30 were seen."""
@@ -31,20 +31,21 @@ BUDGET_KNOWN = 60.0
 """Seconds until a PodDisruptionBudget has counted its pods; 1 was seen."""
 
 NODE_NOT_READY = 180.0
-"""Seconds until a silent node counts as lost: 40 by default, and the controller looks every 5."""
+"""Seconds until a silent node is not Ready: a grace period of 40 by default, checked every 5."""
 
 NODE_READY = 120.0
-"""Seconds until a node that is back says so; 10 were seen."""
+"""Seconds until a node that is back is Ready; 10 were seen."""
 
 LOGGED = 10.0
-"""Seconds until a request is in the audit log; it is written at once."""
+"""Seconds until a request is in the audit log; the API server writes it at once."""
 
 
 @pytest.fixture(scope="module")
 def workloads(kubectl: Kubectl, namespace: str) -> str:
-    """Namespace in which `web`, `toolbox` and `busy` run; `busy` has begun to work."""
+    """Namespace in which `web`, `toolbox` and `busy` run, `busy` under load."""
     kubectl("apply", "--namespace", namespace, f"--filename={WORKLOADS}")
     kubectl("rollout", "status", "deployment/busy", "--namespace", namespace, ROLLOUT)
+    # The load starts first, so that the slow wait for the autoscaler overlaps with the other tests.
     kubectl("exec", "deployment/busy", "--namespace", namespace, "--", "touch", "/tmp/busy")  # noqa: S108 - in the pod
     kubectl("rollout", "status", "deployment/web", "--namespace", namespace, ROLLOUT)
     kubectl("wait", "pod/toolbox", "--for=condition=Ready", "--namespace", namespace, ROLLOUT)
@@ -53,7 +54,7 @@ def workloads(kubectl: Kubectl, namespace: str) -> str:
 
 @pytest.fixture(scope="module")
 def ask(kubectl: Kubectl, workloads: str) -> Callable[..., str]:
-    """Runs a command in the toolbox; its output."""
+    """Runs a command in the toolbox pod and returns its stdout."""
     return lambda *words: kubectl("exec", "toolbox", "--namespace", workloads, "--", *words)
 
 
@@ -69,7 +70,7 @@ def ready(node: Manifest) -> str:
 
 
 def allow_disruptions(number: int, kubectl: Kubectl, namespace: str) -> None:
-    """Have the PodDisruptionBudget of `web` allow so many disruptions of its two pods; return once it does."""
+    """Change the PodDisruptionBudget of `web` to allow so many disruptions of its two pods, and wait until it does."""
     budget = json.dumps({"spec": {"minAvailable": 2 - number}})
     kubectl("patch", "poddisruptionbudget", "web", "--type=merge", f"--patch={budget}", "--namespace", namespace)
 
@@ -90,7 +91,7 @@ def allow_disruptions(number: int, kubectl: Kubectl, namespace: str) -> None:
 
 @pytest.fixture
 def drainable_node(kubectl: Kubectl, workloads: str) -> Iterator[str]:
-    """A node that runs a pod of `web`; open to new pods again at teardown."""
+    """A node that runs a pod of `web`; it is uncordoned at teardown."""
     node = next(iter(pods_of("web", kubectl, workloads).values()))["spec"]["nodeName"]
     try:
         yield node
@@ -100,7 +101,7 @@ def drainable_node(kubectl: Kubectl, workloads: str) -> Iterator[str]:
 
 @pytest.fixture
 def forwarded(kubectl: Kubectl, facts: dict[str, Any], workloads: str) -> Iterator[tuple[str, str]]:
-    """Name of a pod of `web`, and the address on this machine that `kubectl port-forward` makes lead to it."""
+    """Name of a pod of `web`, and the local address that `kubectl port-forward` forwards to it."""
     pod = next(iter(pods_of("web", kubectl, workloads)))
     program = [facts["kubectl"], "--kubeconfig", facts["kubeconfig"], "port-forward"]
     command = [*program, f"pod/{pod}", ":8080", "--address=127.0.0.1", "--namespace", workloads]

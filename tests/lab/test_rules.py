@@ -1,4 +1,4 @@
-"""Alert rules: an object of Managed Prometheus, evaluated until its alert is a series that PromQL finds."""
+"""Alert rules: a Rules object of Managed Prometheus is evaluated, and its alert becomes a series in PromQL."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from fixtures.waiting import wait_for
 from tests.lab.conftest import Kubectl, Manifest, PromQl, run
 
 FIRING = 120.0
-"""Seconds from the object to the alert: operator, evaluator and two evaluations; 10 were seen."""
+"""Seconds from the object to the alert, by way of operator, evaluator and two evaluations; 10 were seen."""
 
 
 def rules(expression: str) -> Manifest:
-    """A `Rules` object with one alert."""
+    """A Rules object with one alert, which fires while the expression has a result."""
     alert = {"alert": "LabTest", "expr": expression, "labels": {"severity": "none"}}
     group = {"name": "test", "interval": "5s", "rules": [alert]}
     return {
@@ -23,7 +23,7 @@ def rules(expression: str) -> Manifest:
 
 
 def firing(promql: PromQl, token: str, namespace: str) -> list[str]:
-    """Severities of the test's alerts that fire in a namespace."""
+    """Severities of this test's alerts that fire in a namespace."""
     query = f'ALERTS{{alertname="LabTest", alertstate="firing", namespace="{namespace}"}}'
     return [series["metric"]["severity"] for series in promql.series(query, token=token)]
 

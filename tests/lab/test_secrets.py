@@ -1,4 +1,4 @@
-"""Secret Manager's secrets as files in a pod, by the real CSI driver: mounted, rotated, refused."""
+"""Secret Manager's secrets as files in pods, by the real CSI driver: mounted, rotated, refused."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from tests.lab.conftest import Kubectl, Manifest
 pytestmark = pytest.mark.usefixtures("backstage_namespace")
 
 SOUNDCHECK = "backstage-soundcheck-token"
-"""The one of Backstage's secrets that the tests rotate and deny."""
+"""The secret of Backstage that these tests rotate and deny."""
 
 DENIED = "code = PermissionDenied desc = Permission 'secretmanager.versions.access' denied"
 
 ROTATION = 240.0
-"""Seconds until a new version is in a file; 15 to 30 were seen, where GKE's cycle makes it two minutes."""
+"""Seconds until a new version is in a file; 15 to 30 were seen in the lab, and GKE's driver looks every two minutes."""
 
 REFUSAL = 120.0
-"""Seconds until the kubelet tells that a volume cannot be mounted; 1 to 3 were seen."""
+"""Seconds until the kubelet's event about a volume that cannot be mounted; 1 to 3 were seen."""
 
 Facts = dict[str, Any]
 Fault = Callable[..., AbstractContextManager[None]]
@@ -46,7 +46,7 @@ def provider_class(name: str, version: str) -> Manifest:
 
 
 def pod(class_name: str, service_account: str) -> Manifest:
-    """A pod that has the class's file below /secrets."""
+    """A pod that mounts the files of a SecretProviderClass at /secrets."""
     volume = {
         "name": "secrets",
         "csi": {
@@ -67,7 +67,7 @@ def latest(facts: Facts) -> str:
 
 @pytest.fixture(scope="module")
 def secret_manager(facts: Facts, operator: Credentials) -> Iterator[SecretManagerServiceClient]:
-    """Secret Manager, as one who may read payloads."""
+    """Client of Secret Manager with the operator's credentials, which may read payloads."""
     endpoint = {"api_endpoint": facts["secret_manager"]["api"]}
     with SecretManagerServiceClient(credentials=operator, transport="rest", client_options=endpoint) as client:
         yield client
@@ -75,7 +75,7 @@ def secret_manager(facts: Facts, operator: Credentials) -> Iterator[SecretManage
 
 @pytest.fixture(scope="module")
 def class_name(kubectl: Kubectl, namespace: str, latest: str) -> Iterator[str]:
-    """A SecretProviderClass of the latest version, in Backstage's namespace and in the module's own."""
+    """Name of a SecretProviderClass of the latest version, in Backstage's namespace and in the module's own."""
     name = f"of-{namespace}"
     kubectl.apply(provider_class(name, latest), namespace=namespace)
     kubectl.apply(provider_class(name, latest), namespace=clientpod.BACKSTAGE)
@@ -84,7 +84,7 @@ def class_name(kubectl: Kubectl, namespace: str, latest: str) -> Iterator[str]:
 
 
 def backstage_pod(kubectl: Kubectl, class_name: str) -> AbstractContextManager[str]:
-    """Name of a pod with the secret that runs as Backstage's service account."""
+    """Create a pod with the secret that runs as Backstage's service account; its name."""
     return clientpod.created(kubectl, clientpod.BACKSTAGE, pod(class_name, clientpod.BACKSTAGE))
 
 
@@ -97,7 +97,7 @@ class Reader:
     class_name: str
 
     def run(self, *command: str) -> str:
-        """Output of a command in the pod; CalledProcessError, with its complaint in `stderr`, if it fails."""
+        """Run a command in the pod and return its stdout; CalledProcessError, with `stderr`, if it fails."""
         return clientpod.run(self.kubectl, clientpod.BACKSTAGE, self.pod, *command)
 
     def content(self) -> bytes:
@@ -105,7 +105,7 @@ class Reader:
         return self.run("cat", "/secrets/token").encode()
 
     def status(self) -> dict[str, Any]:
-        """What the driver says of the pod's volume."""
+        """Status of the pod's SecretProviderClassPodStatus, which the driver writes."""
         name = f"{self.pod}-{clientpod.BACKSTAGE}-{self.class_name}"
         found = self.kubectl.get("--namespace", clientpod.BACKSTAGE, "secretproviderclasspodstatuses", name)
         status: dict[str, Any] = found["status"]
@@ -182,14 +182,14 @@ def containers(kubectl: Kubectl, namespace: str, pod: str) -> list[dict[str, Any
 
 
 def failed_mounts(kubectl: Kubectl, namespace: str, pod: str) -> list[str]:
-    """What the kubelet told of its attempts to mount the pod's volume."""
+    """Messages of the pod's FailedMount events."""
     selector = f"--field-selector=involvedObject.name={pod},reason=FailedMount"
     events = kubectl.get("--namespace", namespace, "events", selector).get("items", [])
     return [event["message"] for event in events]
 
 
 def wait_for_failed_mount(kubectl: Kubectl, namespace: str, pod: str, text: str) -> None:
-    """Return once the kubelet gives this reason for not mounting the pod's volume."""
+    """Wait until a FailedMount event of the pod contains a text."""
     wait_for(
         f"FailedMount for pod {pod} with {text!r}",
         lambda: failed_mounts(kubectl, namespace, pod),

@@ -1,4 +1,4 @@
-"""A web server of a test's own behind the Gateway, and steady traffic to it."""
+"""Web servers behind the Gateway, and steady traffic to them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.lab.conftest import Kubectl, Manifest
 from tests.lab.gateway_api import Answer, ask
 
 PER_SECOND = 20
-"""Requests that `Traffic` sends."""
+"""Requests per second that `Traffic` sends."""
 POD_READY = 120
-"""Seconds for a pod to start and to be attached, on a machine that starts many at once."""
+"""Seconds for a pod to start and to be attached to the load balancer, on a machine that starts many at once."""
 LOOK_NEXT = "python -m lab logs load-balancer"
 
 
@@ -31,15 +31,15 @@ class Site:
         return {pod["metadata"]["name"]: pod for pod in found["items"]}
 
     def ask(self) -> Answer:
-        """A request through the Gateway, answered with the name of the pod that served it."""
+        """Send a request through the Gateway; the body of the answer is the name of the pod that served it."""
         return ask(f"{self._name}.{self._namespace}.test", "/cgi-bin/name", address=self._address)
 
     def served_by(self) -> set[str]:
-        """Who answers, asked often enough for all to have their turn; an error stands for itself."""
+        """Names of the pods that answer ten requests, enough to reach each of a few; for a failure, its text."""
         return {self.ask().body for _ in range(10)}
 
     def wait_until_served_by(self, *pods: str) -> None:
-        """Wait until all of these pods answer and nobody else does."""
+        """Wait until exactly these pods answer."""
         wait_for(
             f"{self._name} to be served by {', '.join(pods)}",
             self.served_by,
@@ -49,19 +49,19 @@ class Site:
         )
 
     def move(self, pod: str, page: str, name: str) -> None:
-        """Rename a page of one of the pods; what asks for the old name gets 404."""
+        """Rename a page of one of the pods; requests for the old name get 404 from then on."""
         self._kubectl("exec", "--namespace", self._namespace, pod, "--", "mv", f"/www/{page}", f"/www/{name}")
 
 
 class Traffic:
-    """Requests sent steadily while the `with` block lasts, whatever becomes of the earlier ones."""
+    """Sends requests at a fixed rate while the `with` block lasts, without waiting for earlier answers."""
 
     def __init__(self, send: Callable[[], Answer]) -> None:
         self._send = send
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.answers: list[Answer] = []
-        """In the order in which they came."""
+        """Answers in the order in which they arrived."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -80,6 +80,6 @@ class Traffic:
                 due += 1 / PER_SECOND
 
 
-def lost(answers: list[Answer]) -> list[Answer]:
-    """What was not served."""
+def unserved(answers: list[Answer]) -> list[Answer]:
+    """The answers with another status than 200."""
     return [answer for answer in answers if answer.status != 200]
