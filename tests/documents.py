@@ -1,13 +1,13 @@
-"""The commands that README and `docs/` show, and what makes sure that each of them still works.
+"""The commands that README and `docs/` show, and the tests that keep each of them working.
 
 Every line of a fenced block `console` (after its `$ `) or `sh` is a command. Each must be one of these:
 
 - `make TARGET`: the Makefile has it, and CI runs it;
-- what `HERE` matches: run by `tests/unit/documents/test_documents.py`, on recorded results;
-- what `ON_THE_LAB` matches, which only looks: run by `tests/lab/test_documents.py`;
-- what `OPERATIONS` matches, which looks at the scheduled smoke: run by `tests/operations/test_smoke_job.py`;
-- what `ELSEWHERE` matches: run by the test that is named there;
-- marked in a comment: `# needs GKE` at its end, or on a line of its own before it, for all that follows in the block.
+- a match of `HERE`, run by `tests/unit/documents/test_documents.py` on recorded results;
+- a match of `ON_THE_LAB`, which only reads: run by `tests/lab/test_documents.py`;
+- a match of `OPERATIONS`, which reads the scheduled smoke: run by `tests/operations/test_smoke_job.py`;
+- a match of `ELSEWHERE`, run by the test that is named there;
+- marked by the comment `# needs GKE`, at its end or on a line above it, which marks the rest of the block.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ON_THE_LAB: Final = (
 )
 OPERATIONS: Final = (r"kubectl -n acceptance (get|describe|logs) ",)
 ELSEWHERE: Final = {
-    r"export \w+=": "tests/unit/documents/test_documents.py",  # it sets what the lines below it use
+    r"export \w+=": "tests/unit/documents/test_documents.py",  # sets a variable for the lines below it
     r"python -m lab (inject|heal) ": "tests/lab/test_lifecycle.py",
     r"kubectl -n backstage (wait --for=delete lease/|delete lease -l )": "tests/operations/test_deploy_lock.py",
     r"until kubectl -n backstage create -f deploy-lock.yaml": "tests/operations/test_deploy_lock.py",
@@ -48,32 +48,32 @@ ELSEWHERE: Final = {
 
 @dataclass(frozen=True)
 class Command:
-    """A line that a reader may type."""
+    """A command of a document, which a reader may type."""
 
     document: str
     line: int
     text: str
-    """Without prompt, comment and `.venv/bin/`; continued lines are one."""
+    """The command without prompt, comment and `.venv/bin/`; continued lines are joined."""
     needs_gke: bool
     output: str = ""
-    """What a `console` block shows below it."""
+    """Output that a `console` block shows below the command."""
 
     def __str__(self) -> str:
         return f"{self.document}:{self.line}: {self.text}"
 
     def is_one_of(self, patterns: tuple[str, ...]) -> bool:
-        """Whether a pattern matches its beginning."""
+        """Whether one of the patterns matches the beginning of the text."""
         return any(re.match(pattern, self.text) for pattern in patterns)
 
     @property
     def target(self) -> str:
-        """Of the Makefile; empty if it is none."""
+        """Target of the Makefile, for a `make` command; else empty."""
         found = re.fullmatch(r"make ([\w-]+)( \w+=\S+)*", self.text)
         return found[1] if found else ""
 
     @property
     def tested_by(self) -> str:
-        """The test that runs it, by file; empty if none does."""
+        """Path of the test file that runs it; empty if none does."""
         if self.is_one_of(HERE):
             return "tests/unit/documents/test_documents.py"
         if self.is_one_of(ON_THE_LAB):
@@ -84,16 +84,16 @@ class Command:
 
 
 def commands() -> Iterator[Command]:
-    """All commands of all documents, in their order."""
+    """All commands of README and `docs/`, in the order of files and lines."""
     for file in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         yield from commands_of(file.relative_to(ROOT).as_posix(), file.read_text())
 
 
 def commands_of(document: str, text: str) -> Iterator[Command]:
-    """The commands of one document."""
+    """The commands of one document, given its path and text."""
     for block in BLOCK.finditer(text):
         first = text.count("\n", 0, block.start(2)) + 1
-        lines = block[2].replace("\\\n", "\\\0").splitlines()  # a continued line stays one
+        lines = block[2].replace("\\\n", "\\\0").splitlines()  # NUL marks a continuation, for line numbers
         yield from _of_lines(document, first, lines, prompt="$ " if block[1] == "console" else "")
 
 
@@ -109,7 +109,7 @@ def _of_lines(document: str, number: int, lines: list[str], prompt: str) -> Iter
 
 
 def _parts(line: str) -> tuple[str, str]:
-    """Command and comment."""
+    """Split a line into command and comment."""
     whole = re.sub(r"\\\0\s*", "", line)
     found = re.search(r"(^|\s)#\s", whole)
     command, comment = (whole[: found.start()], whole[found.end() :]) if found else (whole, "")
@@ -117,7 +117,7 @@ def _parts(line: str) -> tuple[str, str]:
 
 
 def _shown(below: list[str], prompt: str) -> str:
-    """What is printed, up to the next command."""
+    """The lines up to the next command, which are the output; a block `sh` shows none."""
     if not prompt:
         return ""
     end = next((place for place, line in enumerate(below) if line.startswith(prompt)), len(below))
