@@ -259,6 +259,7 @@ def test_failover_moves_the_instance_and_the_proxy_finds_it(
     connection: psycopg.Connection, proxy: Proxy, instance: Instance, fault: Fault
 ) -> None:
     """A failover loses what is open and changes the address; the same proxy serves what comes after it."""
+    # The lab's standby has an address of its own, so the move can be seen; Google's instance keeps its address.
     before = instance.get()["ipAddresses"]
 
     with fault("database-failed-over"):

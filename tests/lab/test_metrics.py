@@ -176,6 +176,7 @@ def test_promql_refuses_a_request_without_a_token(promql: PromQl) -> None:
 
 def test_promql_refuses_a_forged_token(promql: PromQl, token: Callable[[str], str]) -> None:
     """A token whose signature does not fit is worth nothing."""
+    # The lab's tokens end with an HMAC in hexadecimal digits; another one of that form fits no key.
     content, _, _ = token("acceptance").rpartition(".")
 
     answer = promql.ask("vector(1)", token=f"{content}.{'0' * 64}")

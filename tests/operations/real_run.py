@@ -49,7 +49,7 @@ class Run:
             lambda: self.output,
             until=lambda said: text in said or self._process.poll() is not None,
             within=ENDED_WITHIN,
-            every=0.05,
+            every=0.05,  # the test interferes at this very point of the run
             look_next=str(self._file),
         )
         assert text in self.output, self.output

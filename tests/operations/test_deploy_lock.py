@@ -140,5 +140,6 @@ def test_lease_that_a_run_left_keeps_pipelines_out(kubectl: Kubectl, shell: Shel
     in_vain = shell(WAIT.replace("30m", "1s"))
 
     assert (in_vain.returncode, "timed out waiting for the condition" in in_vain.stderr) == (1, True)
+    # kubectl's `wait` cannot wait for an empty value, which is why the page waits for the deletion.
     empty = shell(WAIT.replace("delete", "jsonpath='{.spec.holderIdentity}'="))
     assert "jsonpath wait has to have a value" in empty.stderr

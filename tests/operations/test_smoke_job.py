@@ -63,6 +63,7 @@ RunJob = Callable[..., FinishedJob]
 def installed(kubectl: Kubectl, facts: dict[str, Any]) -> Iterator[Kubectl]:
     """Kubectl of a lab with Backstage, the suite's image and the smoke's overlay, which is deleted afterwards."""
     run_lab("load-image", run([sys.executable, str(ROOT / "image" / "build.py")]).strip())
+    # A deployment that is there is left alone: these tests are about the smoke, and a rollout costs minutes.
     if not kubectl.get("deployment", "backstage", "--namespace", "backstage"):
         kubectl("apply", "--server-side", f"--kustomize={ROOT / 'manifests' / 'overlays' / 'local'}")
     kubectl("rollout", "status", "deployment/backstage", "--namespace", "backstage", "--timeout=300s")
