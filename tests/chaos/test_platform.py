@@ -80,7 +80,7 @@ def test_rotated_secret_reaches_running_pods(chaos: ChaosRunner, environment: En
 def test_users_feel_nothing_of_the_metrics_pipeline(
     chaos: ChaosRunner, environment: Environment, google: GoogleApis
 ) -> None:
-    """While metrics are away users are served as before, and the gap is there to be seen for whoever is on call."""
+    """While metrics are missing users are served as before, and queries show the gap to the engineer on call."""
     promql = PromQl(google, environment.google, chaos.maintained.reference.the("PodMonitoring"))
     metric = environment.metrics.expected[0]
 

@@ -87,7 +87,7 @@ def kill(chaos: ChaosRunner, *pods: Pod) -> None:
 
 
 def test_portal_survives_the_loss_of_a_pod(chaos: ChaosRunner) -> None:
-    """When a pod is killed without warning, users are served by the other one."""
+    """When a pod is killed without warning, the other one serves users."""
     with chaos.experiment("pod killed without grace") as experiment:
         before = experiment.ready_pods()
         experiment.inject(f"{before[0].name} killed", lambda: kill(chaos, before[0]))
@@ -97,7 +97,7 @@ def test_portal_survives_the_loss_of_a_pod(chaos: ChaosRunner) -> None:
 
 
 def test_portal_is_back_soon_after_all_its_pods_are_lost(chaos: ChaosRunner) -> None:
-    """When all pods are killed at once nobody is served, and everybody again as soon as one pod has started."""
+    """When all pods are killed at once, users are served again as soon as a new pod has started."""
     with chaos.experiment("all pods killed at once") as experiment:
         before = experiment.ready_pods()
         experiment.inject("all pods killed", lambda: kill(chaos, *before))
@@ -108,7 +108,7 @@ def test_portal_is_back_soon_after_all_its_pods_are_lost(chaos: ChaosRunner) -> 
 
 @pytest.mark.fault("container-killed")
 def test_portal_survives_a_crash_of_backstage(chaos: ChaosRunner) -> None:
-    """When a Backstage process crashes, it is started again, and users are served by the other one meanwhile."""
+    """When a Backstage process crashes it is restarted, and until then the other pod serves users."""
     with chaos.experiment("backstage process killed") as experiment:
         crash(experiment, name_of_app(chaos))
 
@@ -151,7 +151,7 @@ def wait_until_ready_again(experiment: Experiment, victim: Pod) -> None:
 
 @pytest.mark.needs("connect")
 def test_portal_survives_a_pod_that_runs_out_of_memory(chaos: ChaosRunner) -> None:
-    """When a container takes more memory than it may, it is started again, and the other one serves users."""
+    """When a container exceeds its memory limit it is restarted, and until then the other pod serves users."""
     name = name_of_app(chaos)
     with chaos.experiment("out of memory") as experiment:
         victim = experiment.ready_pods()[0]

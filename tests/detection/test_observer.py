@@ -48,7 +48,7 @@ def requests_of(user: str, since: datetime) -> list[tuple[str, str]]:
 
 
 def test_nothing_but_reads_and_reviews_of_itself_reaches_the_api_server(tmp_path: Path) -> None:
-    """A smoke run changes nothing, and asks nothing that would."""
+    """A smoke run sends only reads, and reviews of its own rights."""
     done = run_smoke(tmp_path)
 
     assert done.code == 0, done.output

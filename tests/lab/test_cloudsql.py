@@ -185,7 +185,7 @@ def instance(facts: Facts, sql_admin: Callable[[Credentials], Any], operator: Cr
 def test_open_connection_survives_that_iam_logins_are_switched_off(
     connection: psycopg.Connection, proxy: Proxy, instance: Instance
 ) -> None:
-    """Without IAM authentication nobody new gets in, and who is in stays in."""
+    """Without IAM authentication new logins are refused, and open connections stay open."""
     refusal = f'Cloud SQL IAM service account authentication failed for user "{proxy.user}"'
 
     with instance.without_iam_logins():
@@ -197,7 +197,7 @@ def test_open_connection_survives_that_iam_logins_are_switched_off(
 def test_proxy_with_a_certificate_survives_that_the_admin_api_refuses(
     connection: psycopg.Connection, proxy: Proxy, instance: Instance, fault: Fault
 ) -> None:
-    """A proxy that has asked before needs the Admin API neither for open connections nor for new ones."""
+    """A proxy with a valid certificate needs the Admin API neither for open connections nor for new ones."""
     with fault("admin-api", "403"):
         with pytest.raises(HttpError):
             instance.get()
@@ -222,14 +222,14 @@ def test_new_proxy_names_the_permission_that_it_lacks(
     ("how", "symptom"), [("refused", "server closed the connection"), ("dropped", "timeout expired")]
 )
 def test_closed_database_port_fails_the_connect(how: str, symptom: str, proxy: Proxy, fault: Fault) -> None:
-    """Refused, a new connection ends at once, dropped, it hangs; with the port open again, SQL is served."""
+    """A new connection fails at once where the port refuses it, and times out where the port drops packets."""
     with fault("database-port", how), pytest.raises(psycopg.OperationalError, match=symptom):
         proxy.log_in(within=3).close()
     wait_until_served(proxy)
 
 
 def test_stopped_database_is_told_apart(proxy: Proxy, fault: Fault) -> None:
-    """With the instance there and PostgreSQL stopped, the refusal says so."""
+    """Where only PostgreSQL is stopped, the error says so and is not that of an unreachable instance."""
     with fault("database-stopped"):
         assert "FATAL:  the database system is not accepting connections" in current_user_of_new_connection(proxy)
     wait_until_served(proxy)
@@ -249,7 +249,7 @@ def wait_until_cut(connection: psycopg.Connection) -> None:
 def test_restart_cuts_connections_and_new_ones_are_served(
     connection: psycopg.Connection, proxy: Proxy, fault: Fault
 ) -> None:
-    """A restart of the instance loses what is open, and the same proxy serves what comes after it."""
+    """A restart of the instance breaks open connections, and the same proxy serves new ones after it."""
     with fault("database-restarted"):
         wait_until_cut(connection)
     wait_until_served(proxy)
@@ -258,7 +258,7 @@ def test_restart_cuts_connections_and_new_ones_are_served(
 def test_failover_moves_the_instance_and_the_proxy_finds_it(
     connection: psycopg.Connection, proxy: Proxy, instance: Instance, fault: Fault
 ) -> None:
-    """A failover loses what is open and changes the address; the same proxy serves what comes after it."""
+    """A failover breaks open connections and changes the address; the same proxy serves new ones after it."""
     # The lab's standby has an address of its own, so the move can be seen; Google's instance keeps its address.
     before = instance.get()["ipAddresses"]
 

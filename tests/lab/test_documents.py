@@ -73,6 +73,6 @@ def test_command_works_as_it_is_shown(command: Command, shell: Any) -> None:  # 
 
 
 def test_command_that_does_not_work_is_found(shell: Any) -> None:  # noqa: ANN401 - a function
-    """An unknown option, a pod that is not there, and a failure at the head of a pipe."""
+    """The check finds an unknown option, and an error at the head of a pipe, whose exit code is 0."""
     assert shell("kubectl -n backstage get pods --sideways").returncode == 1
     assert COMPLAINT.search(shell("kubectl -n backstage describe pod nobody | tail -1").stderr)

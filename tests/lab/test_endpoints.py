@@ -159,7 +159,7 @@ def test_readiness_gate_is_given_to_pods_of_a_load_balanced_service_only(kubectl
 
 
 def test_pod_is_ready_once_the_load_balancer_finds_it_healthy(kubectl: Kubectl, applied: str, late: Site) -> None:
-    """Ready waits for the load balancer's own health check, and the pod says so."""
+    """The condition Ready waits for the load balancer's health check, and the readiness gate says so."""
     (pod,) = late.pods()
     resource = f"pod/{pod}"
     wait_for_condition(kubectl, applied, resource, "ContainersReady", "True", within=POD_READY)
@@ -205,7 +205,7 @@ def test_health_check_policy_without_its_service_is_refused(kubectl: Kubectl, na
 
 
 def test_unhealthy_pod_is_taken_out_and_comes_back(ailing: Site) -> None:
-    """The load balancer goes by its own health check, whatever Kubernetes thinks of the pod."""
+    """The load balancer follows its own health check, whether or not Kubernetes calls the pod Ready."""
     sick, sound = ailing.pods()
     ailing.wait_until_served_by(sick, sound)
 
@@ -226,7 +226,7 @@ def test_pod_that_exits_at_once_loses_requests(deletions: dict[str, PodDeletion]
 
 
 def test_pod_that_serves_on_until_it_is_detached_loses_none(deletions: dict[str, PodDeletion]) -> None:
-    """A pod that waits longer than the detach delay answers all that it still gets, and then goes."""
+    """A pod that serves for longer than the detach delay answers all requests that it still gets."""
     patient = deletions["patient"]
 
     assert patient.served_late() > PER_SECOND, patient.summary()

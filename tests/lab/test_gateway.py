@@ -90,7 +90,7 @@ def test_gateway_is_healthy(kubectl: Kubectl, kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["http", "https"])
 def test_listener_is_healthy(kubectl: Kubectl, name: str) -> None:
-    """Each listener of the platform's Gateway serves, has what it refers to and is in nobody's way."""
+    """Each listener of the platform's Gateway is programmed, resolves its references and has no conflict."""
     external = kubectl.get("--namespace=mcp", "gateway/external-gw-01")
     kinds = ("Accepted", "Programmed", "ResolvedRefs", "Conflicted")
     statuses = [condition(external, kind, listener(name)).status for kind in kinds]
@@ -124,7 +124,7 @@ def test_unknown_hostname_is_not_found(https: requests.Session, hostname: str) -
 def test_certificate_is_the_lab_authoritys_for_the_hostname(
     facts: dict[str, Any], hostname: str, gateway_address: str
 ) -> None:
-    """Who trusts the lab's CA trusts the Gateway, for its hostname and no other."""
+    """A client that trusts the lab's CA trusts the Gateway for its hostname and no other."""
     trust = ssl.create_default_context(cafile=facts["ca_file"])
     with (
         socket.create_connection((gateway_address, 443), timeout=10) as raw,
@@ -164,7 +164,7 @@ def test_address_of_choice_is_refused(kubectl: Kubectl, refused: str) -> None:
 def test_second_gateway_has_an_address_of_its_own_until_it_is_removed(
     kubectl: Kubectl, namespace: str, gateway_address: str
 ) -> None:
-    """A Gateway gets an address, answers there, and takes it along when it goes."""
+    """A Gateway gets an address and answers there; nothing listens on it once the Gateway is deleted."""
     kubectl.apply(gateway("brief", plain()), namespace=namespace)
     wait_for_condition(kubectl, namespace, "gateway/brief", "Programmed", "True")
     brief = kubectl.get("--namespace", namespace, "gateway/brief")["status"]["addresses"][0]["value"]
@@ -180,7 +180,7 @@ def test_second_gateway_has_an_address_of_its_own_until_it_is_removed(
 def test_gateway_is_not_programmed_while_its_data_plane_is_down(
     kubectl: Kubectl, fault: Callable[..., AbstractContextManager[None]], gateway_address: str
 ) -> None:
-    """The Gateway says that nothing serves it, as long as that is so."""
+    """The Gateway's conditions are False for as long as its data plane is down."""
     with fault("gateway-down"):
         down = wait_for_condition(kubectl, "mcp", "gateway/external-gw-01", "Programmed", "False")
         unhealthy = wait_for_condition(

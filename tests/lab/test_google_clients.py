@@ -49,7 +49,7 @@ def test_instance_shows_how_it_is_set_up(admin: Any, where: dict[str, str], fact
 
 
 def test_users_tell_the_iam_user(admin: Any, where: dict[str, str], facts: Facts) -> None:  # noqa: ANN401
-    """Backstage's user is one of IAM, named without the domain of service accounts."""
+    """Backstage's database user is an IAM user, named without the suffix `.gserviceaccount.com`."""
     users = admin.users().list(**where).execute()["items"]
     iam_users = [user["name"] for user in users if user.get("type") == "CLOUD_IAM_SERVICE_ACCOUNT"]
 
@@ -65,7 +65,7 @@ def test_databases_are_all_there(admin: Any, where: dict[str, str], facts: Facts
 
 
 def test_viewer_may_not_restart_the_instance(admin: Any, where: dict[str, str]) -> None:  # noqa: ANN401
-    """What needs a permission that the account lacks is answered 403, and the permission is named."""
+    """A call without the permission is answered 403, and the answer names the permission."""
     with pytest.raises(HttpError) as refused:
         admin.instances().restart(**where).execute()
 
@@ -125,7 +125,7 @@ def test_secrets_are_listed(viewer: SecretManagerServiceClient, facts: Facts) ->
 
 
 def test_latest_version_is_resolved_to_an_enabled_one(viewer: SecretManagerServiceClient, latest: str) -> None:
-    """`latest` is answered with the number that it stands for, which is the first of the versions' list."""
+    """`latest` is resolved to a version's number, which is the first in the list of versions."""
     version = viewer.get_secret_version(name=latest)
     versions = list(viewer.list_secret_versions(parent=latest.rpartition("/versions/")[0]))
 
@@ -135,7 +135,7 @@ def test_latest_version_is_resolved_to_an_enabled_one(viewer: SecretManagerServi
 
 
 def test_viewer_may_not_read_a_payload(viewer: SecretManagerServiceClient, latest: str) -> None:
-    """The acceptance suite's account sees that a secret exists and not what it says."""
+    """The acceptance suite's account sees that a secret exists, but not its payload."""
     with pytest.raises(exceptions.Forbidden, match=r"Permission 'secretmanager\.versions\.access' denied"):
         viewer.access_secret_version(name=latest)
 
@@ -143,7 +143,7 @@ def test_viewer_may_not_read_a_payload(viewer: SecretManagerServiceClient, lates
 def test_operator_reads_a_payload(
     secret_manager: Callable[[Credentials], SecretManagerServiceClient], operator: Credentials, latest: str
 ) -> None:
-    """Who has the permission gets the payload, and is told the version that it belongs to."""
+    """An account with the permission gets the payload and the number of its version."""
     answer = secret_manager(operator).access_secret_version(name=latest)
 
     assert answer.payload.data.startswith(b"lab-")
@@ -159,7 +159,7 @@ def test_unknown_secret_is_not_found(viewer: SecretManagerServiceClient, latest:
 def test_secret_manager_can_be_unavailable(
     viewer: SecretManagerServiceClient, latest: str, fault: Callable[..., AbstractContextManager[None]]
 ) -> None:
-    """The fault is an outage in the client's own words, and over when it is healed."""
+    """Google's client raises ServiceUnavailable while the fault lasts, and works again when it is healed."""
     with fault("secret-manager", "503"), pytest.raises(exceptions.ServiceUnavailable):
         viewer.get_secret_version(name=latest)
     assert viewer.get_secret_version(name=latest).state == SecretVersion.State.ENABLED
@@ -172,7 +172,7 @@ def test_admin_api_can_answer_an_error(
     where: dict[str, str],
     fault: Callable[..., AbstractContextManager[None]],
 ) -> None:
-    """The fault is that status in the client's own words, and over when it is healed."""
+    """Google's client raises HttpError with the status while the fault lasts, and works again when it is healed."""
     with fault("admin-api", str(status)), pytest.raises(HttpError) as refused:
         admin.instances().get(**where).execute()
     assert refused.value.status_code == status

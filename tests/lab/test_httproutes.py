@@ -98,7 +98,7 @@ def test_route_is_refused_when_gke_lacks_the_feature(condition_of: ConditionOf, 
 
 
 def test_refused_route_serves_nothing(condition_of: ConditionOf, applied: str, gateway_address: str) -> None:
-    """Requests for a refused route's hostname find only what the listener does with any hostname."""
+    """Requests for a refused route's hostname get the redirect that the listener has for any hostname."""
     condition_of("timeouts", "Accepted", "False")
 
     assert ask(f"timeouts.{applied}.test", address=gateway_address).status == 301
@@ -123,7 +123,7 @@ def test_route_without_its_backend_is_unresolved(condition_of: ConditionOf, appl
 def test_backend_of_another_namespace_needs_a_reference_grant(
     kubectl: Kubectl, condition_of: ConditionOf, applied: str, other_namespace: str
 ) -> None:
-    """A Service of another namespace is out of reach until that namespace permits it."""
+    """A Service of another namespace is refused as backend until that namespace grants the reference."""
     refused = condition_of("far", "ResolvedRefs", "False")
     grant = {
         "apiVersion": "gateway.networking.k8s.io/v1beta1",
@@ -181,14 +181,14 @@ def test_route_serves_its_backend(applied: str, gateway_address: str) -> None:
 def test_events_tell_of_the_route(kubectl: Kubectl, applied: str) -> None:
     """GKE's controller notes in events that it has seen and reconciled a route."""
 
-    def told() -> list[tuple[str, str, str]]:
+    def read_events() -> list[tuple[str, str, str]]:
         events = kubectl.get("--namespace", applied, "events", "--field-selector=involvedObject.name=served")["items"]
         return [(event["reason"], event["source"]["component"], event["message"]) for event in events]
 
     subject = f'Reconciliation of HTTPRoute "{applied}/served" bound to ParentRef '
     events = wait_for(
         "an event about the route's success",
-        told,
+        read_events,
         until=lambda events: any(text.startswith(subject) and text.endswith(" was a success") for *_, text in events),
         within=30,
         look_next=f"kubectl -n {applied} get events",

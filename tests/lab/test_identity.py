@@ -126,7 +126,7 @@ def test_annotation_without_binding_tells_the_email_and_refuses_the_token(
 def test_plain_workload_is_the_workload_pool(
     workloads: dict[str, Workload], facts: Facts, connect_status: Callable[[str | None], int]
 ) -> None:
-    """Without annotation a pod is nobody but the cluster's pool, whose token opens nothing."""
+    """Without the annotation a pod's identity is the cluster's workload pool, which has no rights."""
     answer = workloads["plain"].ask()
 
     assert answer.email == f"{facts['project']}.svc.id.goog"
@@ -134,7 +134,7 @@ def test_plain_workload_is_the_workload_pool(
 
 
 def test_metadata_server_can_refuse_tokens(workloads: dict[str, Workload], fault: Fault) -> None:
-    """The fault is a missing binding for everybody, and over when it is healed."""
+    """The fault refuses tokens to all pods as if no binding existed, until it is healed."""
     with fault("metadata", "refusing"):
         answer = workloads["bound"].ask()
     assert answer.token is None
@@ -143,7 +143,7 @@ def test_metadata_server_can_refuse_tokens(workloads: dict[str, Workload], fault
 
 
 def test_metadata_server_can_be_down(workloads: dict[str, Workload], fault: Fault) -> None:
-    """The fault is a refused connection, and over when it is healed."""
+    """The fault refuses connections until it is healed."""
     with fault("metadata", "down"), pytest.raises(subprocess.CalledProcessError) as failed:
         # Not google-auth, which says the same after 15 s of trying.
         workloads["bound"].run("curl", "--silent", "--show-error", "http://metadata.google.internal/")

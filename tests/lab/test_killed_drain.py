@@ -73,7 +73,7 @@ def node(kubectl: Kubectl, point: tuple[str, str]) -> str:
 
 
 @pytest.fixture
-def strangers(kubectl: Kubectl, node: str) -> Iterator[str]:
+def admin_cordoned(kubectl: Kubectl, node: str) -> Iterator[str]:
     """A node that an admin has cordoned: it has no note."""
     nodes = {each["metadata"]["name"] for each in kubectl.get("nodes")["items"]}
     closed = max(nodes - {node})
@@ -93,14 +93,14 @@ def closed_nodes(kubectl: Kubectl) -> dict[str, bool]:
 
 @pytest.fixture
 def left(
-    kubectl: Kubectl, environment: Path, node: str, strangers: str, point: tuple[str, str]
+    kubectl: Kubectl, environment: Path, node: str, admin_cordoned: str, point: tuple[str, str]
 ) -> dict[str, bool]:  # fmt: skip
     """Cordoned nodes that the killed run left, without the admin's."""
     doomed = [sys.executable, "-m", "tests.lab.killed_drain", str(environment), node, *point]
     killed = subprocess.run(doomed, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     closed = closed_nodes(kubectl)
-    assert closed.pop(strangers) is False
+    assert closed.pop(admin_cordoned) is False
     return closed
 
 
@@ -115,7 +115,7 @@ CLOSED = {
 
 @pytest.mark.parametrize("point", tuple(itertools.product(STEPS, ("before", "after"))), ids=" ".join)
 def test_killed_run_leaves_nothing_after_the_next(
-    kubectl: Kubectl, environment: Path, strangers: str, point: tuple[str, str], left: dict[str, bool]
+    kubectl: Kubectl, environment: Path, admin_cordoned: str, point: tuple[str, str], left: dict[str, bool]
 ) -> None:
     """The node is uncordoned, note and Lease are gone; the admin's cordon stays."""
     assert list(left.values()) == [True] * (point in CLOSED)
@@ -123,7 +123,7 @@ def test_killed_run_leaves_nothing_after_the_next(
     restored = run([sys.executable, "-m", "pytest", "--restore", f"--env={environment}"])
 
     assert all(f"put back: cordon of {node} (run " in restored for node in left), restored
-    assert closed_nodes(kubectl) == {strangers: False}
+    assert closed_nodes(kubectl) == {admin_cordoned: False}
     assert kubectl.get(*LEASE) == {}
 
 

@@ -38,7 +38,7 @@ def wait_until_all_is_ready() -> None:
     wait_for(
         "every part of the lab to be ready",
         status,
-        until=lambda told: "NOT READY" not in told,
+        until=lambda output: "NOT READY" not in output,
         within=180,
         look_next="python -m lab status",
     )
@@ -84,7 +84,7 @@ def second_checkout(tmp_path: Path) -> Path:
 
 
 def test_second_checkout_uses_the_running_lab(second_checkout: Path, facts: dict[str, Any]) -> None:
-    """`up` in a checkout of the same sources takes over the lab that runs, and points there."""
+    """`up` in another checkout of the same sources uses the running lab and its kubeconfig."""
     before = processes(facts)
 
     subprocess.run(
@@ -97,7 +97,7 @@ def test_second_checkout_uses_the_running_lab(second_checkout: Path, facts: dict
 
 @pytest.mark.parametrize("name", ["kube-apiserver", "kube-scheduler", "load-balancer", "cloud-sql", "node-3"])
 def test_up_heals_what_was_killed(name: str, lab: Run, facts: dict[str, Any]) -> None:
-    """A part whose process was killed is started again by `up`, and no other is."""
+    """`up` restarts the part whose process was killed, and no other part."""
     before = processes(facts)
     kill(before[name])
     assert f"{name:<24}NOT READY" in status()
@@ -136,7 +136,7 @@ def test_active_fault_is_told_and_injected_once(lab: Run, fault: Callable[..., A
     ],
 )
 def test_impossible_fault_is_refused_in_one_sentence(words: tuple[str, ...], text: str, lab: Run) -> None:
-    """What cannot be injected is refused before anything changes, and the text says what there is."""
+    """An unknown fault or target is refused before anything changes, with a text that lists the known ones."""
     with pytest.raises(subprocess.CalledProcessError) as refused:
         lab("inject", *words)
 

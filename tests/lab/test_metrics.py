@@ -158,7 +158,7 @@ def test_promql_answers_a_reader(promql: PromQl, token: Callable[[str], str], ac
 
 
 def test_promql_refuses_an_account_without_the_role(promql: PromQl, token: Callable[[str], str]) -> None:
-    """An account without roles/monitoring.viewer is told which permission it lacks."""
+    """An account without roles/monitoring.viewer gets a 403 that names the missing permission."""
     answer = promql.ask("vector(1)", token=token("operator"))
 
     assert answer.status_code == 403
@@ -167,7 +167,7 @@ def test_promql_refuses_an_account_without_the_role(promql: PromQl, token: Calla
 
 
 def test_promql_refuses_a_request_without_a_token(promql: PromQl) -> None:
-    """Nobody reads time series anonymously."""
+    """Time series cannot be read anonymously."""
     answer = promql.ask("vector(1)", token=None)
 
     assert answer.status_code == 401
@@ -175,7 +175,7 @@ def test_promql_refuses_a_request_without_a_token(promql: PromQl) -> None:
 
 
 def test_promql_refuses_a_forged_token(promql: PromQl, token: Callable[[str], str]) -> None:
-    """A token whose signature does not fit is worth nothing."""
+    """A token with a wrong signature is refused."""
     # The lab's tokens end with an HMAC in hexadecimal digits; another one of that form fits no key.
     content, _, _ = token("acceptance").rpartition(".")
 

@@ -162,7 +162,7 @@ def test_logs_hold_what_a_container_printed(kubectl: Kubectl, workloads: str) ->
 
 
 def test_port_forward_reaches_a_pod(forwarded: tuple[str, str]) -> None:
-    """A port of a pod can be had on this machine, through the API server."""
+    """A port of a pod is reachable on this machine through the API server."""
     pod, address = forwarded
 
     answer = requests.get(f"http://{address}/cgi-bin/name", timeout=10)
@@ -231,7 +231,7 @@ def test_drain_respects_the_budget(kubectl: Kubectl, drainable_node: str, worklo
 
 
 def test_top_shows_the_cpu_of_a_pod(kubectl: Kubectl, workloads: str) -> None:
-    """`kubectl top pods` gives a working pod's CPU, of which it uses what its limit of 150m leaves it."""
+    """`kubectl top pods` shows the CPU of a busy pod, which is capped by its limit of 150m."""
 
     def read_millicores() -> int:
         # It fails as long as none of the pods has metrics.
@@ -253,7 +253,7 @@ def test_top_shows_the_cpu_of_a_pod(kubectl: Kubectl, workloads: str) -> None:
 
 
 def test_autoscaler_scales_out_under_load_and_in_after_it(kubectl: Kubectl, workloads: str) -> None:
-    """A Deployment gets a second pod while its pod works too hard, and loses one when it no longer does."""
+    """A Deployment gets a second pod while its CPU is above the target, and loses it after the load."""
 
     def wait_for_replicas(number: int, when: str) -> None:
         wait_for(
@@ -274,7 +274,7 @@ def test_autoscaler_scales_out_under_load_and_in_after_it(kubectl: Kubectl, work
 def test_node_without_network_becomes_not_ready_until_it_is_back(
     kubectl: Kubectl, fault: Callable[..., AbstractContextManager[None]], facts: dict[str, Any]
 ) -> None:
-    """A node that loses its network counts as lost, and is Ready again when it has it back."""
+    """A node without network has Ready=Unknown, and is Ready again once the network is back."""
     node = max(facts["nodes"])
 
     def wait_for_condition(status: str, within: float) -> None:

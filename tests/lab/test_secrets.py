@@ -121,7 +121,7 @@ def reader(kubectl: Kubectl, class_name: str) -> Iterator[Reader]:
 
 
 def test_file_holds_the_latest_version(reader: Reader, secret_manager: SecretManagerServiceClient, latest: str) -> None:
-    """The file says what Secret Manager says, to the byte."""
+    """The file has the payload of the latest version, byte for byte."""
     payload = secret_manager.access_secret_version(name=latest).payload.data
 
     assert payload
@@ -139,7 +139,7 @@ def test_files_cannot_be_written(reader: Reader) -> None:
 def test_pod_status_names_the_version_behind_latest(
     reader: Reader, secret_manager: SecretManagerServiceClient, latest: str
 ) -> None:
-    """The driver tells that the volume is mounted, and of each object what was asked for and what was got."""
+    """The driver's status says that the volume is mounted, and which version each requested object has."""
     status = reader.status()
     resolved = secret_manager.access_secret_version(name=latest).name
 
@@ -200,7 +200,7 @@ def wait_for_failed_mount(kubectl: Kubectl, namespace: str, pod: str, text: str)
 
 
 def test_pod_without_access_waits_for_its_secret(kubectl: Kubectl, namespace: str, class_name: str) -> None:
-    """A service account that is nobody to Secret Manager never starts, and the event says which permission it lacks."""
+    """A pod whose service account may not read the secret never starts, and an event names the missing permission."""
     with clientpod.created(kubectl, namespace, pod(class_name, "default")) as stranger:
         wait_for_failed_mount(kubectl, namespace, stranger, DENIED)
         (container,) = containers(kubectl, namespace, stranger)
@@ -220,7 +220,7 @@ def test_pod_without_access_waits_for_its_secret(kubectl: Kubectl, namespace: st
 def test_new_pod_waits_for_its_secret_and_starts_once_it_can_be_read(
     trouble: tuple[str, str], text: str, kubectl: Kubectl, class_name: str, fault: Fault
 ) -> None:
-    """The event tells what is wrong; when it is healed, the same pod starts."""
+    """An event names the cause; once the fault is healed, the same pod starts."""
     with ExitStack() as pods:
         with fault(*trouble):
             late = pods.enter_context(backstage_pod(kubectl, class_name))

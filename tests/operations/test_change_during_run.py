@@ -25,7 +25,7 @@ def smoke(kubectl: Kubectl, tmp_path: Path) -> Iterator[Run]:
 
 
 def test_deployment_in_the_middle_of_a_run_leaves_no_verdict(kubectl: Kubectl, smoke: Run) -> None:
-    """It ends, names the field manager and the field, and breaks no promise, though the rollout is stuck."""
+    """The run has no verdict and names the field manager and the field; the stuck rollout breaks no promise."""
     smoke.wait_for_output("test_workload.py ...")
     kubectl("-n", "backstage", *RELEASE, "--field-manager=release-pipeline-17")
 
@@ -42,7 +42,7 @@ def test_deployment_in_the_middle_of_a_run_leaves_no_verdict(kubectl: Kubectl, s
 
 
 def test_what_fails_after_a_change_is_no_broken_promise(kubectl: Kubectl, smoke: Run) -> None:
-    """Users are not served any more, since somebody pointed the Service elsewhere: whatever is asked, they did it."""
+    """Failures after somebody has pointed the Service elsewhere are put down to that change."""
     smoke.wait_for_output("test_workload.py ...")
     kubectl("-n", "backstage", "patch", "service", "backstage", "--field-manager=somebody", "-p", NOBODY)
 

@@ -77,7 +77,7 @@ def run_with_the_lease(kubectl: Kubectl, lab: Path) -> Run:
 
 
 def test_pipeline_waits_until_a_run_has_ended(kubectl: Kubectl, lab: Path, shell: Shell) -> None:
-    """One line of kubectl; where nobody is at work it does not wait."""
+    """One line of kubectl waits for the end of a run, and returns at once where no run is at work."""
     run = run_with_the_lease(kubectl, lab)
 
     waited = shell(WAIT)
@@ -88,7 +88,7 @@ def test_pipeline_waits_until_a_run_has_ended(kubectl: Kubectl, lab: Path, shell
 
 
 def test_pipeline_gets_the_lock_after_a_run(kubectl: Kubectl, lab: Path, shell: Shell) -> None:
-    """Not from it: what it creates is there already."""
+    """The pipeline cannot create the Lease while a run holds it, and gets it once the run has ended."""
     run = run_with_the_lease(kubectl, lab)
 
     held = shell(HOLD)
@@ -100,7 +100,7 @@ def test_pipeline_gets_the_lock_after_a_run(kubectl: Kubectl, lab: Path, shell: 
 
 
 def test_run_that_does_not_wait_says_who_deploys(kubectl: Kubectl, lab: Path, shell: Shell) -> None:
-    """Exit code 6: no verdict. When the lock is given back the next run takes it."""
+    """It ends with exit code 6, no verdict; once the lock is given back, the next run takes it."""
     assert shell(HOLD).returncode == 0
 
     refused = Run(lab, *SOME_CHECKS)
@@ -113,7 +113,7 @@ def test_run_that_does_not_wait_says_who_deploys(kubectl: Kubectl, lab: Path, sh
 
 
 def test_run_waits_until_a_pipeline_has_deployed(lab: Path, shell: Shell) -> None:
-    """It says for whom, and goes on as soon as it may."""
+    """With `--lease=wait` a run names the pipeline that it waits for, and starts once the lock is given back."""
     shell(HOLD)
     run = Run(lab, "--lease=wait", *SOME_CHECKS)
     run.wait_for_output("\nwaiting, 0 of 3600 s; expected: nobody else to hold Lease backstage/acceptance-backstage")
@@ -125,7 +125,7 @@ def test_run_waits_until_a_pipeline_has_deployed(lab: Path, shell: Shell) -> Non
 
 
 def test_pipeline_gives_back_only_its_own(kubectl: Kubectl, shell: Shell) -> None:
-    """It took longer than it had said, and a run is at work by now."""
+    """A pipeline that took too long does not delete the Lease that a run has taken over since."""
     shell("kubectl -n backstage create -f deploy-lock.yaml && kubectl -n backstage label -f deploy-lock.yaml deploy-")
 
     assert shell(GIVE_BACK).returncode == 0
@@ -133,7 +133,7 @@ def test_pipeline_gives_back_only_its_own(kubectl: Kubectl, shell: Shell) -> Non
 
 
 def test_lease_that_a_run_left_keeps_pipelines_out(kubectl: Kubectl, shell: Shell) -> None:
-    """Something may still be disturbed. Nobody holds it, which kubectl cannot wait for."""
+    """A Lease without a holder still keeps a journal, so pipelines wait for its deletion and not for its release."""
     shell("sed 's/holderIdentity:.*}/holderIdentity: \"\"}/' deploy-lock.yaml | kubectl -n backstage create -f -")
     assert kubectl.get(*LEASE)["spec"]["holderIdentity"] == ""
 

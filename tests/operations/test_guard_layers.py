@@ -178,7 +178,7 @@ def test_without_the_clients_guard_rbac_and_admission_refuse(raw: Attempt, each_
 def test_without_rbac_client_and_admission_refuse(
     without_rbac: Removed, guarded: Attempt, raw: Attempt, each_kind: tuple[Write, ...]
 ) -> None:
-    """An identity that was made cluster-admin changes nothing, and reaches nothing that could."""
+    """Even an identity with cluster-admin changes nothing, and reaches nothing past the API server."""
     with without_rbac():
         assert refused_by(guarded, each_kind) == all_refused_by("client")
         assert refused_by(raw, each_kind) == all_refused_by("admission")
@@ -197,7 +197,7 @@ def test_without_admission_client_and_rbac_refuse(
 def test_writes_are_good_ones(
     without_rbac: Removed, without_admission: Removed, raw: Attempt, each_kind: tuple[Write, ...]
 ) -> None:
-    """With no layer left all of them pass: what refused them before was the layer and nothing else."""
+    """With no layer left all writes pass, so nothing but the layers refuses them in the other tests."""
     with without_rbac(), without_admission():
         assert refused_by(raw, each_kind) == all_refused_by(NOBODY)
 
@@ -244,7 +244,7 @@ def prove_guard() -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("identity", ["acceptance-observer"], scope="module", indirect=True)
 class TestSelfTest:
-    """`pytest --prove-guard`."""
+    """The self-test of the guard, `pytest --prove-guard`."""
 
     def test_it_ends_well_where_all_layers_are_there(self, identity: str) -> None:
         """It names the identity whose writes are refused."""

@@ -52,7 +52,7 @@ def test_rules_are_what_prometheus_understands(facts: dict[str, Any], rules: Pat
 
 
 def test_rules_fire_when_they_should_and_not_before(facts: dict[str, Any], rules: Path) -> None:
-    """Two broken runs in a row, no verdict, silence of every kind, a certificate that ends: `rules_test.yaml`."""
+    """Promtool's unit tests in `rules_test.yaml` pass: broken runs, no verdict, silence, expiring certificates."""
     cases = shutil.copy(HERE / "rules_test.yaml", rules.parent)
 
     tested = promtool(facts, "test", "rules", str(cases))
@@ -108,7 +108,7 @@ def pushgateway(kubectl: Kubectl, facts: dict[str, Any], in_force: None) -> Iter
 def test_silence_is_told_where_there_was_never_a_result_and_where_no_more_come(
     kubectl: Kubectl, promql: Query, pushgateway: str
 ) -> None:
-    """With the job suspended nothing comes: it fires, ends with a result, and fires again when that is too old."""
+    """The alert fires without any result, resolves with one, and fires again when that is too old."""
     query = 'ALERTS{alertname="BackstageSmokeSilent", alertstate="firing", environment="silence"}'
 
     def wait_until(what: str, severities: list[str]) -> None:

@@ -112,7 +112,7 @@ def wait_until_finished(kubectl: Kubectl, name: str) -> FinishedJob:
 
 
 def test_job_accepts_backstage_by_nothing_but_reads(run_smoke_job: RunJob, promql: Query) -> None:
-    """Under its own name it may look and does no more; log and metrics say what it found."""
+    """With its own identity it only reads, and its log and metrics have what it found."""
     began = datetime.now(UTC)
 
     done = run_smoke_job()
@@ -129,10 +129,10 @@ def test_job_accepts_backstage_by_nothing_but_reads(run_smoke_job: RunJob, promq
 
 
 def test_stopped_database_turns_it_red_and_is_named(run_smoke_job: RunJob, promql: Query) -> None:
-    """Log line and metric name the promise and what was seen; healed, it is accepted again.
+    """Log line and metric name the promise and what was seen; after the fault, Backstage is accepted again.
 
-    The promise is the portal's, whose users feel it at once. One who may only look finds the database itself not to be
-    judged, and broken when Backstage has counted no successful operation for some minutes: tests/detection.
+    The broken promise is the portal's, as users notice the fault at once. An observer cannot judge the database itself
+    until Backstage has counted no successful operation for some minutes, which tests/detection waits for.
     """
     before = pushed_value(promql, "last_accepted_timestamp_seconds")
     began = datetime.now(UTC)
