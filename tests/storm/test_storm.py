@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fixtures.api.requests import Patience
+from fixtures.api.requests import RetryPolicy
 from fixtures.disruption.blast_radius import Limits, planned
 from fixtures.disruption.cordon import ANNOTATION
 from fixtures.disruption.drain import Drain, drained
@@ -130,7 +130,7 @@ class Storm:
 
 def whole_run(server: Server, seconds: float) -> Drain:
     """Lease, what was left, drain, everything given back."""
-    api = server.api(Patience(within=20, every=0.005, silence=0.1), TIMEOUT)
+    api = server.api(RetryPolicy(within=20, every=0.005, watch_idle_timeout=0.1), TIMEOUT)
     lease = RunLease(api, "portal", "acceptance-backstage", Holder.here(), renewal=0.05)
     left = lease.take()
     journal = Journal(lease, loaded(left.get(JOURNAL, "")))

@@ -198,7 +198,12 @@ def test_nobody_listening_is_a_broken_promise_with_the_reason() -> None:
     closed = cast(
         "Tunnel",
         SimpleNamespace(
-            host="127.0.0.1", port=1, pod="portal-1", namespace="backstage", refusal=KUBELET, raise_trouble=lambda: None
+            host="127.0.0.1",
+            port=1,
+            pod="portal-1",
+            namespace="backstage",
+            refusal=KUBELET,
+            raise_connection_error=lambda: None,
         ),
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from fixtures.api.requests import Api, Patience
+from fixtures.api.requests import Api, RetryPolicy
 from fixtures.disruption.blast_radius import BlastRadiusError, DrainPlan, Limits, planned
 from fixtures.disruption.cordon import ANNOTATION
 from fixtures.disruption.drain import Drain, drained
@@ -37,7 +37,7 @@ class Mortal(Api):
     """A client whose process is killed by SIGKILL, seen from the API server: after its nth change nothing follows."""
 
     def __init__(self, api: Api, lives: float, *, before: bool = False) -> None:
-        super().__init__(api._client, api.patience)  # type: ignore[arg-type] # noqa: SLF001 - the same client
+        super().__init__(api._client, api.retry_policy)  # type: ignore[arg-type] # noqa: SLF001 - the same client
         self.lives = lives
         self.before = before
 
@@ -390,6 +390,6 @@ def test_watches_that_keep_silent_are_not_believed(cluster: FakeCluster, server:
     """Everything is listed again after a while."""
     cluster.deaf = True
 
-    drain = run(server.api(Patience(QUICK.within, QUICK.every, silence=0.05)), Holder.here())
+    drain = run(server.api(RetryPolicy(QUICK.within, QUICK.every, watch_idle_timeout=0.05)), Holder.here())
 
     assert {each.decision for each in drain.answers.values()} <= {"evicted", "gone"}

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from fixtures.api.requests import Api, Patience
+from fixtures.api.requests import Api, RetryPolicy
 from fixtures.lease import lease as lease_module
 from fixtures.lease.holder import HOLDER, Holder
 from fixtures.lease.lease import HeldByAnotherError, LeaseLostError, RunLease
@@ -219,7 +219,7 @@ def test_lease_that_could_not_be_renewed_in_time_is_lost(server: Server, monkeyp
 
 def test_note_that_does_not_get_through_is_no_verdict(cluster: FakeCluster, server: Server) -> None:
     """Nothing may be changed that could not be noted."""
-    api = server.api(Patience(within=0.05, every=0.01))
+    api = server.api(RetryPolicy(within=0.05, every=0.01))
     lease = lease_of(api)
     lease.take()
     cluster.script = lambda _: status(503, "Unavailable")

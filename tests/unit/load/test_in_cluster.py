@@ -15,7 +15,7 @@ from aiohttp import WSMsgType, web
 from kubernetes.client import Configuration
 
 from fixtures.api.client import GuardedClient
-from fixtures.api.requests import Api, Patience
+from fixtures.api.requests import Api, RetryPolicy
 from fixtures.disruption.restore import Hands, Restored, restore
 from fixtures.environment.tables import LoadTable
 from fixtures.guard.permissions import Guard
@@ -282,7 +282,7 @@ def test_pods_that_cannot_run_leave_no_verdict_at_once(cluster: LoadCluster, kub
 
 def test_load_of_a_dead_run_is_removed(client: GuardedClient, kubelet: Kubelet, memory: Memory) -> None:
     """By the journal, where the environment has such pods; elsewhere the entry stays and is told."""
-    api = Api(client, Patience(within=1, every=0.01))
+    api = Api(client, RetryPolicy(within=1, every=0.01))
     pods = LoadPods(api, "acceptance-load", 1, "1f")
     pods.create("suite:1", 100)
     entry = Entry("dead", str(pods), EndLoad("1f"))

@@ -8,7 +8,7 @@ import pytest
 from kubernetes.client import ApiException
 
 from fixtures.api.pods import Pod
-from fixtures.api.requests import Patience
+from fixtures.api.requests import RetryPolicy
 from fixtures.disruption.eviction import Decision, decided, evict
 from fixtures.objects.manifest import Field, Manifest
 from fixtures.outcomes import NoVerdictError
@@ -179,7 +179,7 @@ def test_throttling_is_waited_out_and_then_is_no_verdict() -> None:
     cluster = FakeCluster()
     cluster.script = lambda _: status(429, "TooManyRequests")
     with served(cluster) as server, pytest.raises(NoVerdictError) as failed:
-        decided(pod("backstage-a", BACKSTAGE), server.api(Patience(within=0.05, every=0.01)))
+        decided(pod("backstage-a", BACKSTAGE), server.api(RetryPolicy(within=0.05, every=0.01)))
 
     assert str(failed.value) == (
         "expected: a decision about the eviction of portal/backstage-a within 0.05 s\n"
