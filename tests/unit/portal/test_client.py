@@ -55,7 +55,7 @@ def test_user_of_iap_is_signed_in_twice(monkeypatch: pytest.MonkeyPatch) -> None
         asked.append(request.headers.get("Proxy-Authorization"))
         return httpx.Response(200, json={"backstageIdentity": {"token": "user's"}})
 
-    monkeypatch.setattr(fixtures.portal.client, "for_iap", lambda audience: f"token for {audience}")
+    monkeypatch.setattr(fixtures.portal.client, "iap_token", lambda audience: f"token for {audience}")
     way = portal(monkeypatch, answer, auth="iap", iap_audience="portal")
 
     assert way.headers == {"Proxy-Authorization": "Bearer token for portal", "Authorization": "Bearer user's"}
