@@ -231,7 +231,7 @@ def test_unknown_environment_is_told_with_the_known_ones() -> None:
         read("prd")
 
     names = ", ".join(sorted(path.stem for path in environment_file.ENVIRONMENTS.glob("*.toml")))
-    assert {"local", "prod", "staging"} <= set(environment_file.known())
+    assert {"local", "prod", "staging"} <= set(environment_file.environment_names())
     assert str(refused.value) == f"expected: an environment of {names}, or a path; seen: prd"
 
 
