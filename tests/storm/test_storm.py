@@ -23,7 +23,7 @@ from fixtures.disruption.drain import Drain, drained
 from fixtures.disruption.restore import Hands, restore
 from fixtures.lease.holder import Holder
 from fixtures.lease.journal import ANNOTATION as JOURNAL
-from fixtures.lease.journal import Journal, loaded
+from fixtures.lease.journal import Journal, load_entries
 from fixtures.lease.lease import RunLease
 from fixtures.outcomes import NoVerdictError
 from fixtures.waiting import DeadlinePassedError
@@ -132,8 +132,8 @@ def whole_run(server: Server, seconds: float) -> Drain:
     """Lease, what was left, drain, everything given back."""
     api = server.api(RetryPolicy(within=20, every=0.005, watch_idle_timeout=0.1), TIMEOUT)
     lease = RunLease(api, "portal", "acceptance-backstage", Holder.here(), renewal=0.05)
-    left = lease.take()
-    journal = Journal(lease, loaded(left.get(JOURNAL, "")))
+    left = lease.acquire()
+    journal = Journal(lease, load_entries(left.get(JOURNAL, "")))
     try:
         restore(journal, str(lease), Hands(api, lambda _: None, lambda *_: None, {}))
         plan = planned("node-1", own="portal", api=api, limits=Limits(seconds=seconds))

@@ -15,7 +15,7 @@ from fixtures.disruption.drain import Drain, drained
 from fixtures.disruption.restore import Hands, Restored, restore
 from fixtures.lease.holder import Holder, _place
 from fixtures.lease.journal import ANNOTATION as JOURNAL
-from fixtures.lease.journal import Journal, loaded
+from fixtures.lease.journal import Journal, load_entries
 from fixtures.lease.lease import LeaseLostError, RunLease
 from fixtures.objects.manifest import Field
 from fixtures.outcomes import NoVerdictError
@@ -57,8 +57,8 @@ class Mortal(Api):
 def run(api: Api, holder: Holder, node: str = "node-1", limits: Limits = LIMITS) -> Drain:
     """A whole run: Lease, drain, everything given back."""
     lease = RunLease(api, "portal", "acceptance-backstage", holder, renewal=1000)
-    left = lease.take()
-    journal = Journal(lease, loaded(left.get(JOURNAL, "")))
+    left = lease.acquire()
+    journal = Journal(lease, load_entries(left.get(JOURNAL, "")))
     restore(journal, str(lease), hands(api))
     plan = planned(node, own="portal", api=api, limits=limits)
     with drained(plan, api, journal, lease=str(lease), go_on=lease.check) as drain:
@@ -75,8 +75,8 @@ def hands(api: Api) -> Hands:
 def restored(api: Api) -> Restored:
     """What the next run puts back before it does anything."""
     lease = RunLease(api, "portal", "acceptance-backstage", Holder.here(), renewal=1000)
-    left = lease.take()
-    journal = Journal(lease, loaded(left.get(JOURNAL, "")))
+    left = lease.acquire()
+    journal = Journal(lease, load_entries(left.get(JOURNAL, "")))
     result = restore(journal, str(lease), hands(api))
     assert journal.entries == ()
     lease.release()
@@ -273,7 +273,7 @@ def test_drain_ends_at_once_when_the_lease_is_lost(cluster: FakeCluster, server:
     """The next turn sees it, and the node is opened."""
     api = server.api()
     lease = RunLease(api, "portal", "acceptance-backstage", Holder.here(), renewal=1000)
-    lease.take()
+    lease.acquire()
     plan = planned("node-1", own="portal", api=api, limits=LIMITS)
     turns = iter([None, None])
 

@@ -178,7 +178,7 @@ def test_disturbance_is_given_up_for_three_reasons() -> None:
     with served(cluster) as server:
         api = server.api()
         lease = RunLease(api, "portal", "acceptance-backstage", Holder("me", "jane"), renewal=0.01)
-        lease.take()
+        lease.acquire()
         brakes = Brakes(lease, api, "portal")
 
         brakes()

@@ -17,8 +17,8 @@ from fixtures.lease.journal import (
     PutBack,
     Uncordon,
     UnreadableJournalError,
-    dumped,
-    loaded,
+    dump_entries,
+    load_entries,
 )
 from fixtures.lease.lease import RunLease
 from fixtures.objects.manifest import Body
@@ -51,15 +51,15 @@ def test_entries_survive_the_way_to_the_lease_and_back() -> None:
         Entry("c", "load 1f in acceptance-load", EndLoad("1f")),
     )
 
-    assert loaded(dumped(entries)) == entries
-    assert loaded("") == ()
+    assert load_entries(dump_entries(entries)) == entries
+    assert load_entries("") == ()
 
 
 @pytest.mark.parametrize("text", ["{", '[{"run": "a"}]', '[{"run": "a", "Uncordon": {"host": "x"}}]'])
 def test_journal_that_nobody_can_read_ends_the_run(text: str) -> None:
     """What must be undone cannot be guessed."""
     with pytest.raises(UnreadableJournalError) as failed:
-        loaded(text)
+        load_entries(text)
 
     expected, seen, look_next = str(failed.value).splitlines()
     assert expected == "expected: entries of a journal in annotation backstage-acceptance/journal of the run's Lease"
@@ -74,7 +74,7 @@ def test_change_is_noted_before_and_forgotten_after() -> None:
     memory = Memory()
     journal, happened = Journal(memory), list[str]()
 
-    with journal.noted("cordon of node-1", Uncordon("node-1"), lambda: happened.append("undone")):
+    with journal.recorded("cordon of node-1", Uncordon("node-1"), lambda: happened.append("undone")):
         happened.append("done")
         assert memory.written == [
             'backstage-acceptance/journal: [{"run": "me", "what": "cordon of node-1", "Uncordon": {"node": "node-1"}}]'
@@ -91,7 +91,7 @@ def test_change_that_could_not_be_undone_stays_noted() -> None:
     def fail() -> None:
         raise OSError("no way")
 
-    with pytest.raises(OSError, match="no way"), journal.noted("cordon of node-1", Uncordon("node-1"), fail):
+    with pytest.raises(OSError, match="no way"), journal.recorded("cordon of node-1", Uncordon("node-1"), fail):
         pass
 
     assert [str(entry) for entry in journal.entries] == ["cordon of node-1 (run me)"]
@@ -208,13 +208,13 @@ def test_signals_interrupt_but_not_an_undoing() -> None:
 def test_lease_is_where_the_journal_is(cluster: FakeCluster, server: Server) -> None:
     """The two fit together."""
     lease = RunLease(server.api(), "portal", "acceptance-backstage", Holder("me", "jane"), renewal=1000)
-    lease.take()
+    lease.acquire()
     journal = Journal(lease)
 
     journal.add("cordon of node-1", Uncordon("node-1"))
     lease.release(keep=True)
 
     following = RunLease(server.api(), "portal", "acceptance-backstage", Holder("next", "joe"), renewal=1000)
-    assert loaded(following.take()["backstage-acceptance/journal"]) == journal.entries
+    assert load_entries(following.acquire()["backstage-acceptance/journal"]) == journal.entries
     following.release()
     assert cluster.requests

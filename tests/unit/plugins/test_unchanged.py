@@ -29,7 +29,7 @@ pytest_plugins = ["fixtures.plugins." + name for name in ("options", "run", "jud
 
 
 class Detector:
-    looked = time.monotonic()
+    checked_at = time.monotonic()
 
     def check(self):
         if Path("silent").exists():
