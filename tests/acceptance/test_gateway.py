@@ -152,7 +152,7 @@ def test_health_check_policy_is_attached(
 
 
 @pytest.fixture
-def opinions(
+def read_backends(
     *,
     deployed: Reference,
     service: Manifest,
@@ -167,15 +167,15 @@ def opinions(
 
     def ask_all() -> LoadBalancerBackends:
         live = Manifest(objects.get(service.body) or {})
-        endpoints = load_balancer.endpoints_if_allowed(google, environment.google.compute, resources, live)
-        return load_balancer.backends(pods_of(deployed.the("Deployment"), client), endpoints)
+        states = load_balancer.endpoint_states_if_allowed(google, environment.google.compute, resources, live)
+        return load_balancer.backends_of(pods_of(deployed.the("Deployment"), client), states)
 
     return ask_all
 
 
 def test_load_balancer_finds_every_pod_healthy(
     *,
-    opinions: Callable[[], LoadBalancerBackends],
+    read_backends: Callable[[], LoadBalancerBackends],
     service: Manifest,
     portal: Portal,
     read: Callable[[], Gateway],
@@ -187,8 +187,8 @@ def test_load_balancer_finds_every_pod_healthy(
 
     found = wait_for(
         expected,
-        opinions,
-        until=lambda each: not each.denied,
+        read_backends,
+        until=lambda each: not each.unhealthy,
         within=deadlines.endpoint_attached,
         look_next=look_next,
     )
