@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fixtures.traffic.outages import outages
 from fixtures.traffic.plan import KINDS, Page, TrafficPlan
-from fixtures.traffic.running import sent
+from fixtures.traffic.running import steady_traffic
 
 WAYS = ("503", "hung", "gone")
 LENGTHS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -99,7 +99,10 @@ def case(way: str, length: float, folder: Path) -> bool:
     server = Server(way)
     url = f"http://127.0.0.1:{server.port}"
     plan = TrafficPlan(url, None, None, {}, Page("/", "backstage.io"))
-    with server.running(), sent(plan, folder, steady=20, again=20, least=1) as traffic:
+    with (
+        server.running(),
+        steady_traffic(plan, folder, steady=20, recovery=20, min_requests=1) as traffic,
+    ):
         server.fail(length)
         traffic.wait_until_lasted(LEAD + length + LEAD)
     found = {outage.kind: outage for outage in outages(traffic.rows)}

@@ -82,10 +82,10 @@ def run(name: str, environment: Environment, portal: Portal, folder: Path, load:
 
 def figures(traffic: Traffic) -> str:
     """The middle of a row."""
-    rows, looks = traffic.rows, traffic.looks
+    rows, probes = traffic.rows, traffic.probes
     slow = 1000 * latency(rows, 0.95)
     late = 1000 * max((row.late for row in rows), default=0.0)
-    lag = 1000 * sum(look.lag for look in looks) / max(traffic.seconds, 1)
+    lag = 1000 * sum(probe.lag for probe in probes) / max(traffic.seconds, 1)
     return f"{len(rows)} | {failures(rows) or 0} | {slow:.0f} | {late:.0f} | {lag:.1f}"
 
 

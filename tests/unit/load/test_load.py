@@ -12,7 +12,7 @@ from aiohttp import web
 
 from fixtures.load.load import Load, offered, plan_for, served
 from fixtures.load.local import Process, making
-from fixtures.load.plan import CATALOG, PRESSURE, USERS, LoadPlan, LoadRow, Schedule, Share, Tick, plan_of, summed
+from fixtures.load.plan import CATALOG, PRESSURE, USERS, LoadPlan, LoadRow, Schedule, Share, Tick, parse_plan, summed
 from fixtures.outcomes import NoVerdictError
 from fixtures.scaling import experiment
 from fixtures.traffic.plan import Page
@@ -29,7 +29,7 @@ def rows(*outcomes: str, kind: str = USERS) -> list[LoadRow]:
 
 def test_plan_reaches_the_process_as_it_is() -> None:
     """In one line; what signs a request in is in no text of it that somebody may see."""
-    assert plan_of(PLAN.to_json()) == PLAN
+    assert parse_plan(PLAN.to_json()) == PLAN
     assert "\n" not in PLAN.to_json()
     assert "secret" not in repr(PLAN)
 
