@@ -23,10 +23,10 @@ from fixtures.guard.request_attributes import Namespaces
 from fixtures.lease.journal import EndLoad, Entry, Journal
 from fixtures.load import in_cluster
 from fixtures.load import pods as load_pods
-from fixtures.load.in_cluster import LoadCluster, parts
+from fixtures.load.in_cluster import InClusterLoad, assignments
 from fixtures.load.plan import PRESSURE, USERS, LoadPlan, LoadRow, Share, Tick
 from fixtures.load.pods import LoadPods
-from fixtures.load.share import PORT, line_of, part_of
+from fixtures.load.share import PORT, format_line, parse_assignment
 from fixtures.objects.manifest import Field
 from fixtures.outcomes import NoVerdictError
 from fixtures.traffic.plan import Page
@@ -102,11 +102,11 @@ class Kubelet:
             if self.mute:
                 await stream.close()
                 return
-            said = [line_of(Tick(0, {USERS: 2, PRESSURE: 9}, {USERS: 2, PRESSURE: 9})), "over"]
+            said = [format_line(Tick(0, {USERS: 2, PRESSURE: 9}, {USERS: 2, PRESSURE: 9})), "over"]
         elif "plan" in line:
-            said = [line_of(Tick(self.clock(), {USERS: 0, PRESSURE: 0}, {USERS: 0, PRESSURE: 0}))]
+            said = [format_line(Tick(self.clock(), {USERS: 0, PRESSURE: 0}, {USERS: 0, PRESSURE: 0}))]
         else:
-            said = [line_of(LoadRow(1, PRESSURE, 0.1, "good"))] if PRESSURE in line else []
+            said = [format_line(LoadRow(1, PRESSURE, 0.1, "good"))] if PRESSURE in line else []
             if self.lost:
                 await self.streams[self.lost].send_bytes(b"\2gevent says\nMemoryError\n")
                 await self.streams[self.lost].close()
@@ -150,17 +150,17 @@ def memory() -> Memory:
 
 
 @pytest.fixture
-def cluster(client: GuardedClient, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> LoadCluster:
+def cluster(client: GuardedClient, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> InClusterLoad:
     """Where load `1f` is made."""
     monkeypatch.setattr("fixtures.load.pods.secrets.token_hex", lambda _: "1f")
-    return LoadCluster(client, Journal(memory), SETTINGS, within=5)
+    return InClusterLoad(client, Journal(memory), SETTINGS, within=5)
 
 
 def test_part_reaches_the_pod_as_it_is() -> None:
     """Each has its share; the master, which asks the portal for nothing, is told no secret."""
-    master, first, second = parts(PLAN, "10.0.0.9", 2)
+    master, first, second = assignments(PLAN, "10.0.0.9", 2)
 
-    assert [part_of(each.to_json()) for each in (master, first, second)] == [master, first, second]
+    assert [parse_assignment(each.to_json()) for each in (master, first, second)] == [master, first, second]
     assert (master.master, master.plan.headers) == ("", {})
     assert (first.share, second.share) == (Share(1, 2), Share(2, 2))
     assert (second.master, second.plan) == ("10.0.0.9", PLAN)
@@ -168,7 +168,7 @@ def test_part_reaches_the_pod_as_it_is() -> None:
 
 def test_pod_holds_nothing_secret_and_may_do_nothing() -> None:
     """As the standard `restricted` of pod security asks; no identity, a deadline, an input that ends with us."""
-    pod = Field(load_pods.manifest("acceptance-load", "1f", "load-1f-master", "suite:1", lives=99.6))
+    pod = Field(load_pods.manifest("acceptance-load", "1f", "load-1f-master", "suite:1", lifetime=99.6))
     spec, [container] = pod["spec"], list(pod["spec"]["containers"])
 
     assert pod["metadata"]["labels"].mapping == {load_pods.LABEL: "1f"}
@@ -189,14 +189,14 @@ def test_port_of_the_master_is_open_to_workers_only() -> None:
 
 
 def test_load_of_pods_is_written_as_if_it_was_made_here(
-    cluster: LoadCluster, kubelet: Kubelet, memory: Memory, tmp_path: Path
+    cluster: InClusterLoad, kubelet: Kubelet, memory: Memory, tmp_path: Path
 ) -> None:
     """Noted before it is made, steered by the master's input, gone and forgotten at the end."""
-    with cluster.making(PLAN, tmp_path / "load") as load:
+    with cluster.generate_load(PLAN, tmp_path / "load") as load:
         assert set(kubelet.pods) == set(NAMES)
         assert memory.written == ['[{"run": "me", "what": "load 1f in acceptance-load", "EndLoad": {"load": "1f"}}]']
         assert load.processes == 2
-        load.turn(pressure=12.5)
+        load.set_rate(pressure=12.5)
         wait_for("a row", load.rows, until=bool, within=5, every=0.01, look_next="")
 
     assert load.rows() == (LoadRow(1, PRESSURE, 0.1, "good"),)
@@ -209,12 +209,12 @@ def test_load_of_pods_is_written_as_if_it_was_made_here(
 
 
 def test_silence_tells_pods_that_nobody_is_there(
-    cluster: LoadCluster, kubelet: Kubelet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: InClusterLoad, kubelet: Kubelet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So all of them are told again and again that somebody is."""
-    monkeypatch.setattr(in_cluster, "LIFE", 0.01)
+    monkeypatch.setattr(in_cluster, "KEEPALIVE_INTERVAL", 0.01)
 
-    with cluster.making(PLAN, tmp_path / "load"):
+    with cluster.generate_load(PLAN, tmp_path / "load"):
         wait_for(
             "a word to each",
             lambda: [kubelet.heard[name].count("{}") for name in NAMES],
@@ -225,13 +225,13 @@ def test_silence_tells_pods_that_nobody_is_there(
         )
 
 
-def test_lost_worker_leaves_no_verdict(cluster: LoadCluster, kubelet: Kubelet, tmp_path: Path) -> None:
+def test_lost_worker_leaves_no_verdict(cluster: InClusterLoad, kubelet: Kubelet, tmp_path: Path) -> None:
     """Nobody knows what was offered; one sentence with the last that it said, and everything is removed."""
     kubelet.lost = NAMES[2]
 
     def lost() -> None:
-        with cluster.making(PLAN, tmp_path / "load") as load:
-            load.turn(pressure=1)
+        with cluster.generate_load(PLAN, tmp_path / "load") as load:
+            load.set_rate(pressure=1)
             wait_for("its end", load.check, until=lambda _: False, within=5, every=0.01, look_next="")
 
     with pytest.raises(NoVerdictError) as failed:
@@ -246,30 +246,32 @@ def test_lost_worker_leaves_no_verdict(cluster: LoadCluster, kubelet: Kubelet, t
 
 
 def test_master_that_does_not_tell_the_last_leaves_no_verdict(
-    cluster: LoadCluster, kubelet: Kubelet, tmp_path: Path
+    cluster: InClusterLoad, kubelet: Kubelet, tmp_path: Path
 ) -> None:
     """Rows may be missing."""
     kubelet.mute = True
-    with cluster.making(PLAN, tmp_path / "load") as load:
+    with cluster.generate_load(PLAN, tmp_path / "load") as load:
         pass
 
     with pytest.raises(NoVerdictError, match=r"seen: load-1f-master ended: nothing said"):
         load.ticks()
 
 
-def test_clock_that_differs_leaves_no_verdict(cluster: LoadCluster, kubelet: Kubelet, tmp_path: Path) -> None:
+def test_clock_that_differs_leaves_no_verdict(cluster: InClusterLoad, kubelet: Kubelet, tmp_path: Path) -> None:
     """Times of there are set against times of here."""
     kubelet.clock = lambda: time.time() + 60
 
-    with pytest.raises(NoVerdictError, match=r"seen: (59|60) s ahead"), cluster.making(PLAN, tmp_path / "load"):
+    with pytest.raises(NoVerdictError, match=r"seen: (59|60) s ahead"), cluster.generate_load(PLAN, tmp_path / "load"):
         pass
 
 
-def test_pods_that_cannot_run_leave_no_verdict_at_once(cluster: LoadCluster, kubelet: Kubelet, tmp_path: Path) -> None:
+def test_pods_that_cannot_run_leave_no_verdict_at_once(
+    cluster: InClusterLoad, kubelet: Kubelet, tmp_path: Path
+) -> None:
     """Waiting changes nothing of an image that is not there."""
     kubelet.state = {"waiting": {"reason": "ImagePullBackOff"}}
 
-    with pytest.raises(NoVerdictError) as failed, cluster.making(PLAN, tmp_path / "load"):
+    with pytest.raises(NoVerdictError) as failed, cluster.generate_load(PLAN, tmp_path / "load"):
         pass
 
     assert str(failed.value) == (

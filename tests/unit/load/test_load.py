@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 
 from fixtures.load.load import Load, offered, plan_for, served
-from fixtures.load.local import Process, making
-from fixtures.load.plan import CATALOG, PRESSURE, USERS, LoadPlan, LoadRow, Schedule, Share, Tick, plan_of, summed
+from fixtures.load.local import LocalLoadGenerator, generate_load
+from fixtures.load.plan import CATALOG, PRESSURE, USERS, LoadPlan, LoadRow, Schedule, Share, Tick, parse_plan, sum_ticks
 from fixtures.outcomes import NoVerdictError
 from fixtures.scaling import experiment
 from fixtures.traffic.plan import Page
@@ -29,7 +29,7 @@ def rows(*outcomes: str, kind: str = USERS) -> list[LoadRow]:
 
 def test_plan_reaches_the_process_as_it_is() -> None:
     """In one line; what signs a request in is in no text of it that somebody may see."""
-    assert plan_of(PLAN.to_json()) == PLAN
+    assert parse_plan(PLAN.to_json()) == PLAN
     assert "\n" not in PLAN.to_json()
     assert "secret" not in repr(PLAN)
 
@@ -38,15 +38,15 @@ def test_nothing_is_due_before_a_rate_is_said() -> None:
     """Nor once it is 0."""
     schedule = Schedule()
     assert schedule.due(100) == []
-    schedule.turn(2, 100)
-    schedule.turn(0, 101)
+    schedule.set_rate(2, 100)
+    schedule.set_rate(0, 101)
     assert schedule.due(200) == []
 
 
 def test_requests_are_due_at_even_distances_however_late_it_is_asked() -> None:
     """Nobody is left out and nobody is told twice."""
     schedule = Schedule()
-    schedule.turn(4, 100)
+    schedule.set_rate(4, 100)
 
     assert schedule.due(100.2) == []
     assert schedule.due(100.3) == [100.25]
@@ -57,8 +57,8 @@ def test_requests_are_due_at_even_distances_however_late_it_is_asked() -> None:
 def test_new_rate_holds_from_now_on() -> None:
     """Not for what was due already."""
     schedule = Schedule()
-    schedule.turn(1, 100)
-    schedule.turn(10, 100.5)
+    schedule.set_rate(1, 100)
+    schedule.set_rate(10, 100.5)
 
     assert schedule.due(100.75) == pytest.approx([100.6, 100.7])
 
@@ -67,7 +67,7 @@ def test_shares_of_a_rate_are_together_as_even_as_the_rate() -> None:
     """However many send, and none of them with the others."""
     shares = [Schedule() for _ in range(3)]
     for turn, each in enumerate(shares, 1):
-        each.turn(6, 100, Share(turn, 3))
+        each.set_rate(6, 100, Share(turn, 3))
 
     due = sorted(at for each in shares for at in each.due(101.999))
 
@@ -81,7 +81,7 @@ def test_counts_of_several_are_summed() -> None:
         Tick(2, {USERS: 2, PRESSURE: 20}, {USERS: 2, PRESSURE: 18}),
     ]
 
-    assert summed(3, ticks) == Tick(3, {USERS: 3, PRESSURE: 30}, {USERS: 3, PRESSURE: 27})
+    assert sum_ticks(3, ticks) == Tick(3, {USERS: 3, PRESSURE: 30}, {USERS: 3, PRESSURE: 27})
 
 
 def test_what_was_served_is_counted_and_timed() -> None:
@@ -146,10 +146,10 @@ def test_process_sends_what_is_due_and_ends_with_its_input(portal: tuple[str, li
     port = url.rpartition(":")[2]
     plan = LoadPlan(f"http://portal.test:{port}", "127.0.0.1", None, PLAN.headers, PLAN.pressure, users_rate=40)
 
-    with making(plan, tmp_path / "load") as load:
-        load.turn(pressure=50)
+    with generate_load(plan, tmp_path / "load") as load:
+        load.set_rate(pressure=50)
         wait_for("both", load.rows, until=lambda seen: len(kinds(seen)) == 3, within=10, every=0.02, look_next="")
-        load.turn(pressure=0)
+        load.set_rate(pressure=0)
 
     assert kinds(load.rows()) == {(USERS, "good"), (USERS, "wrong body"), (PRESSURE, "503")}
     assert set(asked) == {
@@ -171,12 +171,12 @@ def kinds(seen: tuple[LoadRow, ...]) -> set[tuple[str, str]]:
 def test_process_that_does_not_start_leaves_no_verdict(tmp_path: Path) -> None:
     """And says why in its log."""
     process = subprocess.Popen(["false"], stdin=subprocess.PIPE, text=True)
-    load = Load(Process(process, tmp_path / "load.log"), tmp_path)
+    load = Load(LocalLoadGenerator(process, tmp_path / "load.log"), tmp_path)
     (tmp_path / "load.log").write_text("first\nModuleNotFoundError: no locust\n")
     stop(process, grace=10)
 
     with pytest.raises(NoVerdictError) as failed:
-        load.turn(pressure=1)
+        load.set_rate(pressure=1)
     with pytest.raises(NoVerdictError):
         load.ticks()
     assert str(failed.value) == (
@@ -192,7 +192,7 @@ def test_rows_end_with_the_last_whole_line(tmp_path: Path) -> None:
     (tmp_path / "requests.jsonl").write_text(
         '{"at": 1.0, "kind": "users", "seconds": 0.1, "outcome": "good"}\n{"at": 2.0, "ki'
     )
-    load = Load(Process(process, tmp_path / "load.log"), tmp_path)
+    load = Load(LocalLoadGenerator(process, tmp_path / "load.log"), tmp_path)
     stop(process, grace=10)
 
     assert load.rows() == (LoadRow(1.0, USERS, 0.1, "good"),)
