@@ -189,7 +189,7 @@ with interrupts.termination_is_interruption():
     except KeyboardInterrupt:
         print("interrupted", flush=True)
     try:
-        with interrupts.deferred():
+        with interrupts.put_off():
             os.kill(os.getpid(), signal.SIGTERM)
             print("undone", flush=True)
         print("not interrupted")
