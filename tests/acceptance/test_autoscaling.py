@@ -1,4 +1,4 @@
-"""Promise autoscaling: when more people come there are more pods to serve them, and fewer again when they have gone."""
+"""Promise autoscaling: more pods serve when more people come, and fewer when they have gone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from fixtures.scaling.result import Visit
 from fixtures.waiting import wait_for
 
 ENOUGH = 20
-"""Requests of users without which nothing is said of them."""
+"""Fewest requests of users during the load; with fewer there is no verdict."""
 OFFERED = 0.9
 """Share of the crowd's requests that must have been sent for it to have been one."""
 
@@ -43,7 +43,7 @@ def scaled(deployed: Reference) -> Scaled:
 
 @pytest.fixture(scope="module")
 def read_autoscaler(scaled: Scaled, objects: Objects) -> Callable[[], Autoscaler]:
-    """Reads the HPA."""
+    """Reads the HPA's spec and status."""
     return lambda: autoscaler_of(Field(objects.get(scaled.hpa.body)))
 
 
@@ -54,7 +54,7 @@ def wait_until_active(
     objects: Objects,
     deadlines: Timeouts,
 ) -> Callable[[], Autoscaler]:
-    """Waits until the HPA works on real numbers."""
+    """Waits until the HPA is active and has a current value of each of its metrics."""
 
     def describe(seen: Autoscaler) -> str:
         warned = last_warning(objects.list("v1", "Event", scaled.hpa.namespace), scaled.hpa)
@@ -73,7 +73,7 @@ def wait_until_active(
 
 @pytest.fixture(scope="module")
 def sent(results: Path) -> Path:
-    """Folder in which the load writes what it sent."""
+    """Folder to which the load generator writes the requests that it sent."""
     return results / f"load-{datetime.now(UTC):%H%M%S}"
 
 
@@ -110,7 +110,7 @@ def visit(wait_until_active: Callable[[], Autoscaler], bring_crowd: Callable[[],
 
 
 def test_autoscaler_works_on_real_numbers(wait_until_active: Callable[[], Autoscaler], check: Check) -> None:
-    """How many pods serve the portal is decided by what they really use."""
+    """The number of pods depends on the resources that they really use."""
     active = wait_until_active()
 
     for metric in active.metrics:
@@ -120,7 +120,7 @@ def test_autoscaler_works_on_real_numbers(wait_until_active: Callable[[], Autosc
 def test_number_of_pods_lies_within_its_bounds(
     scaled: Scaled, read_autoscaler: Callable[[], Autoscaler], timeouts: Timeouts, check: Check
 ) -> None:
-    """There are never fewer pods than it takes to lose one, nor more than was agreed."""
+    """There are enough pods to lose one, and not more than agreed."""
     agreed = bounds_of(scaled.hpa)
 
     seen = wait_for(

@@ -1,4 +1,4 @@
-"""Promise gateway: the platform's load balancer leads the hostname to Backstage, and to nothing else."""
+"""Promise gateway: the platform's load balancer routes the hostname to Backstage, and to nothing else."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from fixtures.waiting import wait_for
 
 @pytest.fixture
 def read(objects: Objects, environment: Environment) -> Callable[[], Gateway]:
-    """Reads the Gateway."""
+    """Reads the live Gateway."""
     return lambda: read_gateway(objects, environment)
 
 
 @pytest.fixture
 def service(deployed: Reference) -> Manifest:
-    """The Service that the deployment's routes lead to."""
+    """The one Service to which the deployment's HTTPRoutes lead."""
     found = routed_services(deployed)
     assert len(found) == 1, said("one Service behind the routes", ", ".join(map(str, found)) or "none", deployed.source)
     return found[0]
 
 
 def test_gateway_is_programmed(read: Callable[[], Gateway], deadlines: Timeouts, check: Check) -> None:
-    """The load balancer runs the Gateway as it is configured now."""
+    """The load balancer runs the current configuration of the Gateway."""
     gateway = read()
 
     wait_for(
@@ -59,7 +59,7 @@ def test_gateway_is_programmed(read: Callable[[], Gateway], deadlines: Timeouts,
 def test_gateway_listens_for_the_hostname_with_a_certificate(
     read: Callable[[], Gateway], environment: Environment, deadlines: Timeouts
 ) -> None:
-    """Browsers find the portal's name at the load balancer, and a certificate there."""
+    """The load balancer serves the portal's name over HTTPS, with a certificate."""
     hostname = environment.portal.hostname
 
     wait_for(
@@ -88,7 +88,7 @@ def test_gateway_has_an_address(read: Callable[[], Gateway], deadlines: Timeouts
 def test_routes_are_accepted(
     deployed: Reference, objects: Objects, read: Callable[[], Gateway], deadlines: Timeouts
 ) -> None:
-    """The load balancer took Backstage's routes as they are now, and found all that they lead to."""
+    """The load balancer accepts Backstage's current routes, and finds everything that they refer to."""
     gateway, wanted = read(), deployed.of_kind("HTTPRoute")
     assert wanted, said("an HTTPRoute in the reference", "none", deployed.source)
     where = f"Gateway {gateway.namespace}/{gateway.name}"
@@ -109,7 +109,7 @@ def test_routes_are_accepted(
 def test_no_other_route_claims_the_hostname(
     deployed: Reference, objects: Objects, read: Callable[[], Gateway], environment: Environment
 ) -> None:
-    """No request for the portal is led elsewhere by somebody else's route."""
+    """No route of another deployment takes requests for the portal."""
     gateway, hostname = read(), environment.portal.hostname
     routes = [route_of(each, gateway) for each in objects.list(VERSION, "HTTPRoute")]
     own = [f"{each.namespace}/{each.name}" for each in deployed.of_kind("HTTPRoute")]
@@ -126,7 +126,7 @@ def test_no_other_route_claims_the_hostname(
 def test_health_check_policy_is_attached(
     deployed: Reference, service: Manifest, objects: Objects, deadlines: Timeouts, check: Check
 ) -> None:
-    """The load balancer asks Backstage how it is in the way that was written down."""
+    """The load balancer checks Backstage's health in the way that the manifests say."""
     wanted = [
         each
         for each in deployed.of_kind("HealthCheckPolicy")
@@ -162,7 +162,7 @@ def read_backends(
     google: GoogleApis,
     read: Callable[[], Gateway],
 ) -> Callable[[], LoadBalancerBackends]:
-    """Asks all sources for what the load balancer thinks of every pod."""
+    """Reads from all sources whether the load balancer finds each pod healthy."""
     resources = read().backend_services
 
     def ask_all() -> LoadBalancerBackends:

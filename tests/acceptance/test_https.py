@@ -1,4 +1,4 @@
-"""Promise https: whoever types the portal's name gets Backstage, over a connection that can be trusted."""
+"""Promise https: users who open the portal's name get Backstage, over a connection that they can trust."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ pytestmark = pytest.mark.usefixtures("deployed")
 NOBODY = "nobody.invalid"
 """A host name that no portal has (RFC 2606)."""
 PATH = "/catalog?filters%5Bkind%5D=api"
+"""A path with a query, as a redirect must keep both."""
 
 
 @pytest.fixture(scope="module")
 def gateway(environment: Environment, objects: Objects) -> Gateway:
-    """The platform's load balancer."""
+    """The live Gateway, which belongs to the platform."""
     return read_gateway(objects, environment)
 
 
 @pytest.fixture(scope="module")
 def portals(environment: Environment, portal: Portal, gateway: Gateway) -> tuple[Portal, ...]:
-    """One way to the portal for each address at which users should find it; whether DNS agrees is a check's."""
+    """The portal at each address at which users should reach it; what DNS says is a check of its own."""
     table = environment.portal
     pinned = [table.pinned_address] if table.pinned_address else list(table.expected_addresses)
     addresses = [str(each) for each in pinned] or list(gateway.addresses)
@@ -57,7 +58,7 @@ def presented(portals: tuple[Portal, ...]) -> dict[str, PresentedCertificate]:
 
 
 def look_next(portals: tuple[Portal, ...]) -> str:
-    """Shows the certificates of the first address."""
+    """The command that shows the certificates of the first address."""
     first = portals[0]
     return f"openssl s_client -connect {first.address}:443 -servername {first.hostname} -showcerts"
 
@@ -65,7 +66,7 @@ def look_next(portals: tuple[Portal, ...]) -> str:
 def test_page_is_backstages_own(
     environment: Environment, portals: tuple[Portal, ...], deadlines: Timeouts, check: Check
 ) -> None:
-    """Whoever opens the portal gets Backstage's page, by every address and on every new connection."""
+    """Users get Backstage's page at every address, and on every new connection."""
     table = environment.portal
 
     # One good answer proves little while a load balancer converges.
@@ -86,7 +87,7 @@ def test_page_is_backstages_own(
 def test_name_leads_to_the_load_balancer(
     environment: Environment, gateway: Gateway, timeouts: Timeouts, check: Check
 ) -> None:
-    """The portal's name leads to its load balancer and nowhere else."""
+    """The portal's name resolves to its load balancer and to nothing else."""
     table = environment.portal
     balancer = {str(each) for each in table.expected_addresses} or set(gateway.addresses)
     found = found_in_dns(environment, timeouts)
@@ -142,7 +143,7 @@ def test_certificate_does_not_expire_soon(
 
 @pytest.fixture(scope="module")
 def offered(environment: Environment) -> tuple[str, ...]:
-    """The TLS versions that must be refused, each shown to be really offered."""
+    """TLS versions that must be refused; this machine is shown to offer each of them."""
     versions = tls_versions.older_than(environment.portal.tls_minimum)
     for each in versions:
         tls_versions.prove_offer(each)
@@ -152,7 +153,7 @@ def offered(environment: Environment) -> tuple[str, ...]:
 def test_old_tls_versions_are_refused(
     portals: tuple[Portal, ...], offered: tuple[str, ...], environment: Environment, check: Check
 ) -> None:
-    """Nobody can be talked into an outdated encryption of the way to the portal."""
+    """No connection to the portal can be downgraded to outdated encryption."""
     minimum = environment.portal.tls_minimum
 
     def accepted(portal: Portal) -> tuple[str, ...]:
@@ -172,7 +173,7 @@ def test_old_tls_versions_are_refused(
 
 
 def test_plain_http_redirects_to_https(portals: tuple[Portal, ...], environment: Environment) -> None:
-    """Whoever comes by plain HTTP is sent to the same page over HTTPS, for good."""
+    """Plain HTTP redirects to the same page over HTTPS, permanently."""
     hostname = environment.portal.hostname
     wanted = f"https://{hostname}{PATH}"
     answers = [fetch(each, f"http://{hostname}{PATH}") for each in portals]
@@ -183,7 +184,7 @@ def test_plain_http_redirects_to_https(portals: tuple[Portal, ...], environment:
 
 
 def test_unknown_host_is_not_served_by_backstage(portals: tuple[Portal, ...], environment: Environment) -> None:
-    """Backstage answers to its own name only."""
+    """Backstage answers only to its own name."""
     table = environment.portal
     answers = [fetch(each, "/", host=NOBODY) for each in portals]
     bad = [each for each in answers if is_backstage_page(each, table)]
@@ -196,10 +197,10 @@ def test_unknown_host_is_not_served_by_backstage(portals: tuple[Portal, ...], en
 
 
 def shown(answers: Iterable[Answer]) -> str:
-    """All of them, in a line."""
+    """All answers, in one line."""
     return "; ".join(map(str, answers))
 
 
 def listed(found: Mapping[str, object]) -> str:
-    """What was found by address, in a line."""
+    """What was found at each address, in one line."""
     return "; ".join(f"{address}: {seen}" for address, seen in found.items())

@@ -1,4 +1,4 @@
-"""Promise `identity`: Backstage's pods act as their own Google account, by Workload Identity."""
+"""Promise identity: Backstage's pods act as their own Google account, by Workload Identity."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def service_account(deployed: Reference) -> Manifest:
 def test_service_account_names_the_google_account(
     service_account: Manifest, deployed: Reference, objects: Objects, environment: Environment
 ) -> None:
-    """It is written down, and in force, which Google account Backstage acts as."""
+    """Manifests and cluster agree on the Google account that Backstage acts as."""
     rendered = [each for each in deployed.of_kind("ServiceAccount") if str(each) == str(service_account)]
     live = Manifest(objects.get(service_account.body) or {})
 
@@ -70,7 +70,7 @@ def test_pods_run_as_that_service_account(service_account: Manifest, pods: tuple
 
 @pytest.mark.needs("connect")
 def test_pod_gets_a_token_of_its_google_account(containers: tuple[Container, ...], environment: Environment) -> None:
-    """Every pod is given a token to act as Backstage's Google account, whose name alone would open nothing."""
+    """Every pod gets a token of Backstage's Google account; without one, the account's name is worth nothing."""
     expected = environment.identity.service_account
 
     asked = {container: workload_identity.read_account(container) for container in containers}

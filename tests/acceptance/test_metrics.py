@@ -1,4 +1,4 @@
-"""Promise metrics: whoever looks after the portal sees how each of its pods is doing."""
+"""Promise metrics: the people who operate the portal see how each of its pods is doing."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ MOVED = "value that changed"
 
 @pytest.fixture
 def podmonitoring(deployed: Reference) -> Manifest:
-    """What says which pods are scraped, and how."""
+    """The reference's PodMonitoring: which pods are scraped, and how."""
     return deployed.the("PodMonitoring")
 
 
 @pytest.fixture
 def promql(google: GoogleApis, environment: Environment, podmonitoring: Manifest) -> PromQl:
-    """Cloud Monitoring's samples of Backstage's pods."""
+    """Queries Cloud Monitoring for samples of Backstage's pods."""
     return PromQl(google, environment.google, podmonitoring)
 
 
 @pytest.fixture
 def read_ready(deployed: Reference, client: GuardedClient) -> Callable[[], tuple[Pod, ...]]:
-    """Reads which pods are Ready; they may be replaced while something is waited for."""
+    """Reads the Ready pods, anew at each call, as pods may be replaced during a wait."""
     return lambda: serving_pods(deployed.the("Deployment"), client)
 
 
@@ -67,12 +67,12 @@ def read_targets(
 
 
 def look_at(podmonitoring: Manifest) -> str:
-    """Where an investigation begins."""
+    """The command with which an investigation starts."""
     return f"kubectl -n {podmonitoring.namespace} get podmonitoring {podmonitoring.name} -o yaml"
 
 
 def test_monitoring_is_configured(objects: Objects, podmonitoring: Manifest, deadlines: Timeouts) -> None:
-    """Monitoring has taken over what it is asked to collect."""
+    """Monitoring has accepted what it should collect."""
     wait_for(
         f"{podmonitoring} to be ConfigurationCreateSuccess at its generation",
         lambda: status_of(Field(objects.get(podmonitoring.body))),
@@ -85,7 +85,7 @@ def test_monitoring_is_configured(objects: Objects, podmonitoring: Manifest, dea
 def test_every_ready_pod_is_scraped(
     read_targets: Callable[[], ScrapedPods], podmonitoring: Manifest, deadlines: Timeouts, check: Check
 ) -> None:
-    """Every pod that serves users is asked how it is doing, and answers."""
+    """Monitoring reaches every pod that serves users."""
     targets = wait_for(
         f"each Ready pod of {podmonitoring} to be scraped without error",
         read_targets,

@@ -1,4 +1,4 @@
-"""Promise portal: who comes to the hostname sees the catalog."""
+"""Promise portal: users who open the hostname see the catalog."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from fixtures.report.check import Check
 from fixtures.waiting import wait_for
 
 ANSWERS = 5
-"""Asked for one after the other: of two replicas, one that fails is met by all but one run in thirty."""
+"""Requests in a row: if one of two replicas fails, all but one run in 32 meet it."""
 
 
 @pytest.fixture(scope="module")
 def logs(deployed: Reference) -> str:
-    """The command that shows what Backstage complained of."""
+    """The command that shows Backstage's logs."""
     deployment = deployed.the("Deployment")
     return f"kubectl -n {deployment.namespace} logs deployment/{deployment.name} --all-pods --all-containers --tail=50"
 
 
 @pytest.fixture(scope="module")
 def served(portal: Portal, environment: Environment, timeouts: Timeouts, logs: str) -> Portal:
-    """The portal; where the reference was just applied, once it leads to Backstage."""
+    """The portal; where this run may apply the reference, it first waits for an answer of Backstage."""
     if "apply" in environment.permissions:
         wait_for(
             catalog.expected_entities(portal),
@@ -57,7 +57,7 @@ def shown(served: Portal, timeouts: Timeouts, check: Check) -> RenderedPage:
 def test_catalog_answers_with_entities(
     answers: tuple[CatalogAnswer, ...], portal: Portal, check: Check, logs: str
 ) -> None:
-    """The catalog answers every time it is asked, and with what is in it."""
+    """The catalog answers every request, with its entities."""
     empty = [answer for answer in answers if not answer.entities]
 
     check.measured("slowest catalog answer", max(answer.seconds for answer in answers), "s")

@@ -1,4 +1,4 @@
-"""Promise service: whoever asks the Service is answered by Backstage."""
+"""Promise service: requests to the Service reach Backstage."""
 
 from __future__ import annotations
 

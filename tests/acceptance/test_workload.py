@@ -16,12 +16,12 @@ from fixtures.reference.apply import Applied, wait_until_rolled_out
 from fixtures.reference.reference import Reference
 from fixtures.report.check import Check
 
-pytestmark = pytest.mark.usefixtures("rollout_failure")  # pods are judged once it has settled, whichever way
+pytestmark = pytest.mark.usefixtures("rollout_failure")  # pods are judged after the rollout, even if it failed
 
 
 @pytest.fixture(scope="module")
 def rollout_failure(applied: Applied, objects: Objects, timeouts: Timeouts) -> AssertionError | None:
-    """Why Backstage is not rolled out, after the time that a replacement may take which is under way."""
+    """Why Backstage is not rolled out, or None. A pod that is just being replaced gets time to become Ready."""
     if applied.failure:
         return applied.failure
     try:
@@ -39,12 +39,12 @@ def deployment(deployed: Reference) -> Manifest:
 
 @pytest.fixture
 def look_next(deployment: Manifest) -> str:
-    """Where an investigation of its pods begins."""
+    """The command with which an investigation of the pods starts."""
     return f"kubectl -n {deployment.namespace} describe pods -l {selector_of(deployment)}"
 
 
 def test_deployment_is_rolled_out(rollout_failure: AssertionError | None) -> None:
-    """All replicas of Backstage run what was last deployed, and can be used."""
+    """All replicas of Backstage run what was last deployed, and are available."""
     assert rollout_failure is None, str(rollout_failure)
 
 

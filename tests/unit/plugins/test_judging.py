@@ -112,6 +112,14 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     return ended
 
 
+@pytest.mark.parametrize("option", ["--collect-only", "--fixtures", "--fixtures-per-test", "--setup-plan"])
+def test_run_that_only_shows_something_has_no_verdict(option: str, run: Run) -> None:
+    """It would replace the report of the last real run."""
+    ended = run(option, required='["https"]')
+
+    assert (ended.code, ended.verdict) == (0, {})
+
+
 @pytest.fixture
 def ended(run: Run) -> Ended:
     """A run in which everything happens."""

@@ -168,7 +168,7 @@ def run(server: Server, monkeypatch: pytest.MonkeyPatch, *permissions: str) -> i
     state.permissions = frozenset(permissions)
     state.draft = cast("Draft", SimpleNamespace(name="prod"))
     state.loaded = cast("LoadedEnvironment", SimpleNamespace(environment=None))
-    monkeypatch.setattr(prove_guard, "connected", lambda _: client_of(server))
+    monkeypatch.setattr(prove_guard, "client_of", lambda _: client_of(server))
     return prove_guard.pytest_cmdline_main(config)
 
 
