@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.environment.file import ROOT
-from fixtures.plugins import html_report, judging
+from fixtures.plugins import html_report
 from fixtures.report import page as report_page
 from fixtures.report.page import Headline, Picture, headline, rows, seen
 from fixtures.report.verdict import CheckResult, Outcome, Run, Verdict
+from tests.unit.plugins.conftest import Project
 
 pytest_plugins = ["pytester"]
 
@@ -213,7 +213,7 @@ def test_facts_tell_what_was_tested() -> None:
     }
 
 
-CONFTEST = 'pytest_plugins = ["fixtures.plugins." + name for name in ("options", "run", "judging", "html_report")]'
+PLUGINS = ("options", "run", "judging", "html_report")
 PROMISES = '''
 from fixtures.outcomes import NotObservableError, said
 
@@ -238,18 +238,12 @@ def test_skipped():
 
 
 @pytest.fixture
-def results(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
+def results(project: Project) -> Path:
     """What a run leaves in which every kind of text had something secret in it."""
-    monkeypatch.setattr(judging, "open_run", lambda _: None)
-    folder = pytester.mkdir("tests") / "acceptance"
-    folder.mkdir()
-    (folder / "test_portal.py").write_text(PROMISES)
-    (pytester.path / "mine.toml").write_text(f'extends = "{ROOT}/environments/local.toml"\nrequired = []\n')
-    pytester.makeconftest(CONFTEST)
-    pytester.makeini("[pytest]\naddopts = --import-mode=importlib -p no:locust -p no:cacheprovider\n")
-    result = pytester.runpytest_inprocess("--env=./mine.toml", "--report=out")
-    (pytester.path / "out" / "terminal.txt").write_text("\n".join([*result.outlines, *result.errlines]))
-    return pytester.path / "out"
+    project.write(*PLUGINS, portal=PROMISES)
+    result = project.run()
+    (project.path / "out" / "terminal.txt").write_text("\n".join([*result.outlines, *result.errlines]))
+    return project.path / "out"
 
 
 def test_report_leads_with_the_verdict(results: Path) -> None:
