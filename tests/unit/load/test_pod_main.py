@@ -24,12 +24,13 @@ from fixtures.waiting import wait_for
 
 IMPATIENT = """
 import sys
-from fixtures.load import share
-share.LOST = 1.5
+from fixtures.load import sender, share
+sender.COUNTED = 0.1
+share.LOST = 0.6
 from fixtures.load.pod_main import main
 sys.exit(main())
 """
-"""`python -m fixtures.load.pod_main`, but a worker is lost sooner."""
+"""`python -m fixtures.load.pod_main`, but counts come, and a worker is lost, sooner."""
 
 
 class Crew:
@@ -133,4 +134,4 @@ def test_master_that_loses_a_worker_ends_and_says_so(crew: Crew) -> None:
 
     assert code == 1
     assert crew.master.stderr
-    assert crew.master.stderr.read().strip().endswith(f"no word of {socket.gethostname()} for 1.5 s")
+    assert crew.master.stderr.read().strip().endswith(f"no word of {socket.gethostname()} for 0.6 s")

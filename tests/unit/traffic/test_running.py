@@ -48,13 +48,13 @@ class Portal:
 def test_outage_is_measured_to_within_a_period_of_each_kind(
     serve: Callable[[web.Application], str], tmp_path: Path
 ) -> None:
-    """A server that fails for 0.4 s on command; the longer ones are in benchmarks/traffic_outages.py."""
+    """A server that fails for 0.2 s on command; the longer ones are in benchmarks/traffic_outages.py."""
     portal = Portal()
-    plan = replace(PLAN, url=serve(portal.app))
+    plan = replace(PLAN, url=serve(portal.app), rate=200.0)
 
     with sent(plan, tmp_path / "traffic", steady=10, again=10) as traffic:
-        portal.fail(after=0.05, seconds=0.4)
-        traffic.wait_until_lasted(0.6)
+        portal.fail(after=0.05, seconds=0.2)
+        traffic.wait_until_lasted(0.4)
 
     # Not judged here: on a machine that is busy with something else this prober may rightly have no verdict. There,
     # too, a request that the server was slow to take is answered by what it does later, as a user would see it.
