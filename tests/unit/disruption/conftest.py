@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from typing_extensions import override
@@ -39,15 +40,18 @@ class Mortal(Api):
 
     @override
     def once(self, method: str, path: str, **arguments: Any) -> Field:
-        if self.lives <= 0:
-            raise KilledError
+        self._live()
         self.lives -= method != "GET"
-        if self.lives <= 0 and self.before:
-            raise KilledError
+        if self.before:
+            self._live()
         answer = super().once(method, path, **arguments)
-        if self.lives <= 0:
-            raise KilledError
+        self._live()
         return answer
+
+    def _live(self) -> None:
+        """If it still does. The threads of its watches get no answer any more, until the main one has gone."""
+        if self.lives <= 0:
+            raise KilledError if threading.current_thread() is threading.main_thread() else ConnectionError
 
 
 def run(api: Api, holder: Holder, node: str = "node-1", limits: Limits = LIMITS) -> Drain:
