@@ -15,6 +15,7 @@ from fixtures.environment.file import ROOT
 from fixtures.plugins import judging
 from fixtures.plugins.run import OPEN, OpenRun
 
+NO_OTHERS = "PYTEST_DISABLE_PLUGIN_AUTOLOAD"
 INI = f"""[pytest]
 addopts = --import-mode=importlib --strict-markers -p no:locust -p no:cacheprovider
 pythonpath = {ROOT}
@@ -78,7 +79,8 @@ class Project:
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """Opening a run there needs no target."""
+    """Opening a run there needs no target; what is installed besides is not looked for, which takes longest."""
+    monkeypatch.setenv(NO_OTHERS, "1")
     project = Project(pytester, monkeypatch)
     project.opens(lambda _: None)
     return project

@@ -10,7 +10,7 @@ import pytest
 
 from fixtures.plugins import html_report
 from fixtures.report.verdict import Run, Verdict
-from tests.unit.plugins.conftest import Project
+from tests.unit.plugins.conftest import NO_OTHERS, Project
 from tests.unit.report.conftest import RUN, check, text, verdict
 
 pytest_plugins = ["pytester"]
@@ -83,8 +83,9 @@ def test_skipped():
 
 
 @pytest.fixture
-def results(project: Project) -> Path:
+def results(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What a run leaves in which every kind of text had something secret in it."""
+    monkeypatch.delenv(NO_OTHERS)  # pytest-html is one
     project.write(*PLUGINS, portal=PROMISES)
     result = project.run()
     (project.path / "out" / "terminal.txt").write_text("\n".join([*result.outlines, *result.errlines]))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.plugins.conftest import OPENED_IN_A_PROCESS, Project
+from tests.unit.plugins.conftest import NO_OTHERS, OPENED_IN_A_PROCESS, Project
 
 pytest_plugins = ["pytester"]
 
@@ -115,10 +115,12 @@ def test_run_that_cannot_begin_has_no_verdict(https: Project, arguments: tuple[s
     assert verdict["logging.googleapis.com/labels"]["environment"] in ("mine", "none")
 
 
-def test_run_that_is_ended_tells_what_it_found(https: Project) -> None:
+def test_run_that_is_ended_tells_what_it_found(https: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that takes too long is sent SIGTERM, as a process, whose output is nothing but lines as well."""
     with (https.path / "conftest.py").open("a") as conftest:
         conftest.write(OPENED_IN_A_PROCESS)
+    monkeypatch.delenv(NO_OTHERS)
+
     done = https.pytester.runpytest_subprocess("--env=./mine.toml", "--report=out", "--log=json", "-k", "kept or ended")
     lines = [json.loads(line) for line in done.outlines]
 

@@ -96,7 +96,7 @@ def test_traffic_dies_with_whoever_started_it(serve: Callable[[web.Application],
 
 def test_traffic_ends_by_itself_after_its_longest_time(serve: Callable[[web.Application], str], tmp_path: Path) -> None:
     """Then what it was to measure has no verdict; until then nothing was sent before it was due."""
-    plan = replace(PLAN, url=serve(Portal().app), rate=200.0, longest=0.4)
+    plan = replace(PLAN, url=serve(Portal().app), rate=200.0, longest=0.3)
 
     with pytest.raises(NoVerdictError) as ended, sent(plan, tmp_path / "traffic", steady=5, again=5) as traffic:
         traffic.wait_until_lasted(30)
