@@ -61,11 +61,14 @@ $(TOOLS)/actionlint: | venv
 	@cd tools && GOPATH=$(CACHE)/go GOCACHE=$(CACHE)/go-build GOTOOLCHAIN=local GOFLAGS=-mod=readonly GOWORK=off CGO_ENABLED=0 \
 	$(VENV)/lib/python3*/site-packages/go/bin/go build -trimpath -buildvcs=false -o $@ github.com/rhysd/actionlint/cmd/actionlint
 
-check: venv $(TOOLS)/actionlint ## lint (of workflows, too), types, import contracts
+# The second deptry: what is in the image imports only what is installed there.
+check: venv $(TOOLS)/actionlint ## lint (of workflows, too), types, import contracts, declared dependencies
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy lab fixtures tests conftest.py manifests/rbac/apply.py image benchmarks
 	@.venv/bin/lint-imports
+	@.venv/bin/deptry .
+	@.venv/bin/deptry fixtures tests/acceptance tests/chaos --optional-dependencies-dev-groups=lab,dev
 	@$(TOOLS)/actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 
 unit: venv ## tests without a cluster

@@ -22,12 +22,12 @@ from fixtures.api.client import connect
 from fixtures.disruption.blast_radius import Limits, planned
 from fixtures.disruption.drain import drained
 from fixtures.disruption.steady_state import Maintained
+from fixtures.disruption.tenure import Tenure, holding
 from fixtures.environment import file as environment_file
 from fixtures.environment import target
 from fixtures.environment.model import Environment
 from fixtures.guard.permissions import Guard
 from fixtures.guard.request_attributes import Namespaces
-from fixtures.plugins.leasing import Tenure, holding
 from fixtures.reference.reference import render
 
 KUBECTL = Path(sys.executable).with_name("kubectl")

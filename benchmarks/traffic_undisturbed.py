@@ -22,7 +22,7 @@ from fixtures.environment import file as environment_file
 from fixtures.environment import target
 from fixtures.environment.model import Environment
 from fixtures.outcomes import NoVerdictError
-from fixtures.portal.client import Entrance, entrance_of
+from fixtures.portal.client import Portal, portal_of
 from fixtures.traffic.outages import failures, latency
 from fixtures.traffic.running import Traffic, under_load
 
@@ -49,12 +49,12 @@ def main() -> int:
     options.add_argument("--busy", type=int, default=0, metavar="PROCESSES")
     chosen = options.parse_args()
     environment = environment_of(chosen.env)
-    entrance = entrance_of(environment.portal, timeout=environment.timeouts.http_request)
+    portal = portal_of(environment.portal, timeout=environment.timeouts.http_request)
     folder = Path(tempfile.mkdtemp(prefix="traffic-undisturbed-"))
     say(f"rows: {folder}\n\n{HEADER}")
     with busy(chosen.busy):
         good = [
-            run(str(number), environment, entrance, folder, Load(chosen.seconds, chosen.rate))
+            run(str(number), environment, portal, folder, Load(chosen.seconds, chosen.rate))
             for number in range(1, chosen.runs + 1)
         ]
     say(f"\n{sum(good)} of {len(good)} runs without a failed request and with a verdict")
@@ -67,11 +67,11 @@ def environment_of(name: str) -> Environment:
     return draft.completed(target.facts(draft.target, within=60)).environment
 
 
-def run(name: str, environment: Environment, entrance: Entrance, folder: Path, load: Load) -> bool:
+def run(name: str, environment: Environment, portal: Portal, folder: Path, load: Load) -> bool:
     """One run, told in a row; whether it was good."""
     verdict, traffic = "yes", None
     try:
-        with under_load(entrance, environment.timeouts, folder=folder / name, rate=load.rate) as traffic:
+        with under_load(portal, environment.timeouts, folder=folder / name, rate=load.rate) as traffic:
             traffic.wait_until_lasted(load.seconds)
         traffic.outages()
     except (NoVerdictError, AssertionError) as error:

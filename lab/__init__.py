@@ -1,1 +1,4 @@
-"""A real Kubernetes with Google's surroundings, on one Linux machine."""
+"""A real Kubernetes with Google's surroundings, on one Linux machine.
+
+`docs/lab.md` says which room holds what; `parts` lists everything that is started.
+"""

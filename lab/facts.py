@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from lab import google_parts, layout
+from lab import google_state, layout
 from lab.build import materials
 
 DELAYS = layout.GOOGLE_DIR / "loadbalancer" / "delays.json"
@@ -16,7 +16,7 @@ def facts() -> dict[str, object]:
     return {
         "kubeconfig": str(layout.USER / "kubeconfig"),
         "ca_file": str(layout.USER / "ca.crt"),
-        "tokens": {name: str(layout.USER / "tokens" / name) for name in google_parts.TOKENS},
+        "tokens": {name: str(layout.USER / "tokens" / name) for name in google_state.TOKENS},
         "logs": str(layout.LOGS),
         "audit_log": str(layout.LOGS / "audit.log"),
         "kubectl": str(materials.KUBECTL),

@@ -5,6 +5,7 @@ Faults of what the cluster itself runs (pods, Deployments) need no help of the l
 
 from __future__ import annotations
 
+import datetime as dt
 import signal
 import socket
 import time
@@ -12,9 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from lab import google_parts, layout
+import requests
+
+from lab import google_processes, layout
 from lab.build.images import image_store
-from lab.cluster import controlplane, nodes
+from lab.cluster import nodes
+from lab.cluster.kubectl import kubectl
+from lab.google.secretmanager import api as secretmanager
 from lab.machine import cgroups, network
 
 DROP_DATABASE = f"""
@@ -56,10 +61,6 @@ class Fault:
     """What its target is, where the lab cannot list them."""
 
 
-def _cut_off(node: str) -> None:
-    network.cut_off(node)
-
-
 def _restart_node(node: str) -> None:
     nodes.start(node, image_store().path)
 
@@ -96,29 +97,47 @@ def _open_database_port(_how: str) -> None:
 
 
 def _stop(daemon: str, _target: str) -> None:
-    google_parts.daemon(daemon).stop()
+    google_processes.daemon(daemon).stop()
 
 
 def _start(daemon: str, _target: str) -> None:
-    google_parts.daemon(daemon).start()
+    google_processes.daemon(daemon).start()
 
 
 def _signal(daemon: str, number: signal.Signals, _target: str) -> None:
-    google_parts.daemon(daemon).send(number)
+    google_processes.daemon(daemon).send(number)
 
 
 def _metadata(how: str) -> None:
     if how == "down":
-        google_parts.daemon("metadata").stop()
+        google_processes.daemon("metadata").stop()
 
 
 def _restart(daemon: str, _target: str) -> None:
-    google_parts.daemon(daemon).stop()
-    google_parts.daemon(daemon).start()
+    google_processes.daemon(daemon).stop()
+    google_processes.daemon(daemon).start()
+
+
+def _operate_instance(verb: str) -> None:
+    """Have Cloud SQL restart the instance or fail it over, as its operator."""
+    url = f"http://{layout.GOOGLE_ADDRESS}:{layout.SQLADMIN_PORT}/v1/projects/{layout.PROJECT}/instances/{layout.INSTANCE}"
+    requests.post(f"{url}/{verb}", headers=_operator(), json={}, timeout=30).raise_for_status()
+
+
+def _rotate_secret(secret: str) -> None:
+    """Give a secret a new version with a new payload."""
+    name = f"projects/{layout.PROJECT}/secrets/{secret}"
+    url = f"http://{layout.GOOGLE_ADDRESS}:{layout.SECRETMANAGER_PORT}/v1/{name}:addVersion"
+    payload = secretmanager.version(f"lab-{dt.datetime.now(dt.UTC).isoformat()}".encode())["data"]
+    requests.post(url, headers=_operator(), json={"payload": {"data": payload}}, timeout=10).raise_for_status()
+
+
+def _operator() -> dict[str, str]:
+    return {"Authorization": f"Bearer {(layout.USER / 'tokens' / 'operator').read_text()}"}
 
 
 def _scale_metrics_server(replicas: int, _target: str) -> None:
-    controlplane.kubectl("-n", "kube-system", "scale", "deployment/metrics-server", f"--replicas={replicas}")
+    kubectl("-n", "kube-system", "scale", "deployment/metrics-server", f"--replicas={replicas}")
 
 
 def _kill_container(container: str) -> None:
@@ -130,7 +149,7 @@ def _kill_container(container: str) -> None:
 
 
 FAULTS = {
-    "node-network": Fault("a node loses its network", layout.NODES, _cut_off, network.reconnect),
+    "node-network": Fault("a node loses its network", layout.NODES, network.cut_off, network.reconnect),
     "node-machine": Fault("a node loses power", layout.NODES, nodes.crash, _restart_node),
     "container-killed": Fault(
         "all processes of a container are killed", inject=_kill_container, passes=True,
@@ -144,11 +163,11 @@ FAULTS = {
         partial(_signal, "postgres", signal.SIGSTOP), partial(_signal, "postgres", signal.SIGCONT),
     ),
     "database-restarted": Fault(
-        "Cloud SQL restarts the instance", (), lambda _target: google_parts.operate_instance("restart"), passes=True
+        "Cloud SQL restarts the instance", (), lambda _target: _operate_instance("restart"), passes=True
     ),
     "database-failed-over": Fault(
         "Cloud SQL fails over: new address, new certificate", (),
-        lambda _target: google_parts.operate_instance("failover"), passes=True,
+        lambda _target: _operate_instance("failover"), passes=True,
     ),
     "database-port": Fault(
         "port 3307 refuses connections, or packets to it are dropped", ("refused", "dropped"),
@@ -162,7 +181,7 @@ FAULTS = {
     "secret-manager": Fault("Secret Manager is unavailable", ("503",)),
     "secret-provider": Fault("the nodes' secret provider is unavailable", ("down",)),
     "secret-rotated": Fault(
-        "a secret gets a new version", layout.SECRETS, google_parts.rotate_secret, passes=True
+        "a secret gets a new version", layout.SECRETS, _rotate_secret, passes=True
     ),
     "gateway-restarted": Fault(
         "the load balancer's data plane is restarted", (), partial(_restart, "envoy"), passes=True

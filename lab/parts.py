@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from lab import google_parts, layout
+from lab import google_processes, google_state, layout
 from lab.build.images import image_store
-from lab.cluster import addons, controlplane, nodes
+from lab.cluster import addons, controlplane, kubectl, nodes
 from lab.machine import cgroups, network
 from lab.machine.processes import Daemon
 
@@ -23,7 +23,7 @@ def _nothing() -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that the lab consists of."""
+    """One thing that `up` starts and `status` lists."""
 
     name: str
     start: Callable[[], None]
@@ -49,10 +49,10 @@ def _addon(addon: addons.Addon, *needs: str) -> Part:
 
 
 def _apply(addon: addons.Addon) -> None:
-    ca_bundle = base64.b64encode(google_parts.ca_bundle().encode()).decode()
-    controlplane.apply(addons.documents(addon, CA_BUNDLE=ca_bundle))
+    ca_bundle = base64.b64encode(google_state.ca_bundle().encode()).decode()
+    kubectl.apply(addons.documents(addon, CA_BUNDLE=ca_bundle))
     if addon.name == "gateway":
-        controlplane.apply(google_parts.gateway_secret())
+        kubectl.apply(google_state.gateway_secret())
 
 
 def parts() -> Iterator[Part]:
@@ -60,7 +60,7 @@ def parts() -> Iterator[Part]:
     yield Part("cgroups", partial(cgroups.create, layout.NODES), partial(cgroups.exists, layout.NODES), cgroups.remove)
     yield Part("network", network.start, network.ready, network.stop, ("cgroups",))
     yield Part("identities", controlplane.make_certificates, controlplane.certificates_made)
-    yield Part("google", google_parts.create_state, google_parts.state_created)
+    yield Part("google", google_state.create, google_state.created)
 
     yield _process(controlplane.etcd(), "network", "identities")
     yield _process(controlplane.api_server(), "etcd")
@@ -71,7 +71,7 @@ def parts() -> Iterator[Part]:
     for name in layout.NODES:
         yield _node(name)
 
-    for daemon, needs in google_parts.daemons().values():
+    for daemon, needs in google_processes.daemons().values():
         yield _process(daemon, "network", "google", *needs)
 
     for addon in addons.ADDONS:

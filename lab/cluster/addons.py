@@ -17,7 +17,7 @@ import yaml
 
 from lab import layout
 from lab.build.materials import artifacts
-from lab.cluster.controlplane import kubectl
+from lab.cluster.kubectl import kubectl
 
 MANIFESTS = Path(__file__).parents[1] / "addons"
 CSI_DRIVER = "secrets-store-gke.csi.k8s.io"

@@ -6,14 +6,14 @@ The processes run in a network namespace of their own, outside the nodes, as on 
 from __future__ import annotations
 
 import shutil
+from functools import cache
 from pathlib import Path
-from typing import Any
 
-import requests
 import yaml
 
 from lab import layout
 from lab.build import materials
+from lab.kubernetes_api import Api, Object
 from lab.machine.processes import Command, Daemon, run
 
 API_SERVER = f"https://{layout.CONTROL_ADDRESS}:{layout.API_SERVER_PORT}"
@@ -88,28 +88,25 @@ def certificates_made() -> bool:
     return kubeconfig_of(CLIENTS[-1]).exists()
 
 
-def _get(path: str) -> requests.Response:
-    # An identity that kubeadm makes anyway; what it may read is in `addons/rbac.yaml`.
-    client = (str(layout.PKI / "apiserver-kubelet-client.crt"), str(layout.PKI / "apiserver-kubelet-client.key"))
-    return requests.get(f"{API_SERVER}{path}", cert=client, verify=str(layout.PKI / "ca.crt"), timeout=2)
+@cache
+def _api() -> Api:
+    """The API server under an identity that kubeadm makes anyway; what it may read is in `addons/rbac.yaml`."""
+    certificate = layout.PKI / "apiserver-kubelet-client.crt"
+    ca, key = layout.PKI / "ca.crt", certificate.with_suffix(".key")
+    return Api(API_SERVER, ca=ca, certificate=certificate, key=key, seconds=2)
 
 
 def api_server_answers() -> bool:
     """Whether the API server says that it is ready."""
-    try:
-        return _get("/readyz").ok
-    except (requests.RequestException, OSError):
-        return False
+    return _api().ready()
 
 
-def read(path: str) -> dict[str, Any]:
+def read(path: str) -> Object:
     """An object of the API, by path; empty if there is none or nobody answers."""
     try:
-        answer = _get(path)
-    except (requests.RequestException, OSError):
+        return _api().get(path)
+    except OSError:  # of which those of requests are
         return {}
-    found: dict[str, Any] = answer.json() if answer.ok else {}
-    return found
 
 
 def etcd() -> Daemon:
@@ -169,20 +166,10 @@ def controller_manager() -> Daemon:
 
 
 def scheduler() -> Daemon:
-    """The scheduler."""
+    """The scheduler, with its defaults. There is one of it, so it elects no leader."""
     conf = layout.KUBECONFIGS / "scheduler.conf"
     command: Command = [
         materials.program("kube-scheduler"), f"--kubeconfig={conf}", f"--authentication-kubeconfig={conf}",
         f"--authorization-kubeconfig={conf}", "--leader-elect=false",
     ]  # fmt: skip
     return Daemon("kube-scheduler", command, netns="control")
-
-
-def kubectl(*words: str, stdin: str | None = None) -> str:
-    """Output of kubectl, run as the administrator."""
-    return run(materials.KUBECTL, "--kubeconfig", ADMIN_KUBECONFIG, *words, stdin=stdin)
-
-
-def apply(yaml_text: str) -> None:
-    """Apply objects as the lab's own field manager, which owns them whoever else has written them."""
-    kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=gke-lab", "-f", "-", stdin=yaml_text)

@@ -35,7 +35,7 @@ def directory(node: str) -> Path:
 
 
 def kubelet_configuration(node: str) -> dict[str, object]:
-    """The kubelet's file."""
+    """What the kubelet reads; its pods' control groups lie below the node's."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -170,7 +170,7 @@ def _copy_image_store(source: Path, target: Path) -> None:
 
 
 def node(name: str) -> Daemon:
-    """The node as one process: its first."""
+    """The node's first process (`node-init.sh`), which keeps containerd, kubelet and kube-proxy running."""
     binaries = materials.artifacts()["platform"].path / "bin"
     init: Command = [layout.SOURCE / "lab" / "node-init.sh", name, directory(name), binaries, layout.LOGS / name]
     unshare = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc", "/bin/sh"]
@@ -213,6 +213,6 @@ def healthy(name: str) -> bool:
         answer = requests.get(f"http://{layout.node_address(name)}:{KUBELET_HEALTH_PORT}/healthz", timeout=2)
     except requests.RequestException:
         return False
-    found = controlplane.read(f"/api/v1/nodes/{name}")
+    found = controlplane.read(f"api/v1/nodes/{name}")
     conditions = found.get("status", {}).get("conditions", [])
     return answer.ok and any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)

@@ -11,27 +11,21 @@ argument `refusing` refuses every token as if the binding were missing.
 from __future__ import annotations
 
 import asyncio
-import base64
 import ipaddress
 import logging
-import os
-import ssl
-import tempfile
 import time
 import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import aiohttp
-import yaml
+import requests
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from lab import layout
-from lab.google import service
+from lab.google import faults, rest
 from lab.google.iam import CLOUD_PLATFORM, Iam
+from lab.kubernetes_api import Api
 
 log = logging.getLogger("metadata")
 
@@ -40,6 +34,8 @@ WORKLOAD_POOL = f"{layout.PROJECT}.svc.id.goog"
 FLAVOR = {"Metadata-Flavor": "Google"}
 LOOKUP_SECONDS = 5.0
 """How long a pod may be unknown: it can ask before the kubelet has published its address."""
+ANSWER_SECONDS = 2.0
+"""How long the cluster may take to tell a pod's identity: clients wait 3 s, then try again themselves."""
 TOKEN_SECONDS = 3600
 V1 = "/computeMetadata/v1"
 CONSTANTS = {
@@ -57,7 +53,7 @@ ENTRIES = ("aliases", "email", "identity", "scopes", "token")
 
 @dataclass(frozen=True)
 class Workload:
-    """Who calls."""
+    """Who asks: a pod, by its Kubernetes service account."""
 
     name: str
     """Namespace and service account, `namespace/name`."""
@@ -72,47 +68,30 @@ class Workload:
 
 
 Lookup = Callable[[str], Awaitable[Workload | None]]
-"""From an address to the workload, if it is known by now. ClientError or TimeoutError if the cluster is silent."""
+"""From an address to the workload, if it is known by now. RequestException or TimeoutError if the cluster is silent."""
 
 
 class Cluster:
-    """The API server of a kubeconfig as kubeadm writes it: one cluster, one user, their certificates within.
+    """The cluster's pods and service accounts, by its API."""
 
-    In raw JSON: the official client takes seconds to load, and every pod that starts waits for this server.
-    """
-
-    def __init__(self, kubeconfig: Path) -> None:
-        content = yaml.safe_load(kubeconfig.read_text())
-        cluster, user = content["clusters"][0]["cluster"], content["users"][0]["user"]
-        self._server: str = cluster["server"]
-        self._tls = ssl.create_default_context(cadata=_text(cluster["certificate-authority-data"]))
-        with tempfile.NamedTemporaryFile("w") as file:
-            file.write(_text(user["client-certificate-data"]) + _text(user["client-key-data"]))
-            file.flush()
-            self._tls.load_cert_chain(file.name)
+    def __init__(self, api: Api) -> None:
+        self._api = api
 
     async def workload(self, address: str) -> Workload | None:
         """The workload of the one living pod with this address of its own."""
-        # Clients of the metadata server wait 3 s and try again themselves.
-        async with aiohttp.ClientSession(self._server, timeout=aiohttp.ClientTimeout(2), raise_for_status=True) as api:
-            selector = f"status.podIP={address},status.phase!=Succeeded,status.phase!=Failed"
-            listed = await self._get(api, "/api/v1/pods", fieldSelector=selector)
-            pods = [pod for pod in listed["items"] if not pod["spec"].get("hostNetwork")]
-            if len(pods) != 1:
-                return None
-            namespace, name = pods[0]["metadata"]["namespace"], pods[0]["spec"]["serviceAccountName"]
-            account = await self._get(api, f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}")
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await asyncio.to_thread(self._workload, address)
+
+    def _workload(self, address: str) -> Workload | None:
+        selector = f"status.podIP={address},status.phase!=Succeeded,status.phase!=Failed"
+        listed, _ = self._api.list("api/v1/pods", selector)
+        pods = [pod for pod in listed if not pod["spec"].get("hostNetwork")]
+        if len(pods) != 1:
+            return None
+        namespace, name = pods[0]["metadata"]["namespace"], pods[0]["spec"]["serviceAccountName"]
+        account = self._api.get(f"api/v1/namespaces/{namespace}/serviceaccounts/{name}")
         email = account["metadata"].get("annotations", {}).get(ANNOTATION, WORKLOAD_POOL)
         return Workload(f"{namespace}/{name}", pods[0]["spec"]["nodeName"], email)
-
-    async def _get(self, api: aiohttp.ClientSession, path: str, **query: str) -> dict[str, Any]:
-        async with api.get(path, params=query, ssl=self._tls) as response:
-            answer: dict[str, Any] = await response.json()
-            return answer
-
-
-def _text(data: str) -> str:
-    return base64.b64decode(data).decode()
 
 
 class Metadata:
@@ -122,7 +101,7 @@ class Metadata:
         self._iam, self._lookup, self._lookup_seconds = iam, lookup, lookup_seconds
 
     def application(self) -> web.Application:
-        """The server."""
+        """The server as an application: constants for everybody, the rest by who asks."""
         app = web.Application(middlewares=[require_flavor])
         app.on_response_prepare.append(add_flavor)
         for path, text in CONSTANTS.items():
@@ -157,7 +136,7 @@ class Metadata:
         while True:
             try:
                 workload = await self._lookup(address)
-            except (aiohttp.ClientError, TimeoutError) as error:
+            except (requests.RequestException, TimeoutError) as error:
                 raise web.HTTPServiceUnavailable(
                     text=f"the cluster does not tell who {address} is: {type(error).__name__} {error}\n"
                 ) from error
@@ -216,7 +195,7 @@ class Metadata:
 
     def _require_binding(self, workload: Workload) -> None:
         bound = workload.account is None or self._iam.may_impersonate(workload.name, workload.account)
-        if not bound or service.fault("metadata") == "refusing":
+        if not bound or faults.argument("metadata") == "refusing":
             text = "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist).\n"
             raise web.HTTPForbidden(text=text)
 
@@ -249,5 +228,5 @@ async def add_flavor(_: web.Request, response: web.StreamResponse) -> None:
 
 
 if __name__ == "__main__":
-    cluster = Cluster(Path(os.environ["KUBECONFIG"]))
-    service.serve(Metadata(Iam(), cluster.workload).application(), layout.METADATA_PORT)
+    cluster = Cluster(Api.from_environment(seconds=ANSWER_SECONDS))
+    rest.serve(Metadata(Iam(), cluster.workload).application(), layout.METADATA_PORT)

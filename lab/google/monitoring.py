@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp import web
 
 from lab import layout
-from lab.google import service
+from lab.google import faults, rest
 from lab.google.iam import CLOUD_PLATFORM, MONITORING_READ, Iam
 
 log = logging.getLogger("monitoring")
@@ -76,14 +76,14 @@ async def read_parameters(request: web.Request) -> Parameters:
 
 def authorize(request: web.Request) -> None:
     """Answer 401 or 403, or the injected outage, unless the caller may read time series of the project."""
-    outage = service.fault("monitoring")
+    outage = faults.argument("monitoring")
     if outage is not None:
-        raise service.api_error(int(outage or 503), "The service is currently unavailable.")
-    principal = service.authenticate(request, request.app[IAM], SCOPES)
+        raise rest.api_error(int(outage or 503), "The service is currently unavailable.")
+    principal = rest.authenticate(request, request.app[IAM], SCOPES)
     known = request.match_info["project"] in (layout.PROJECT, layout.PROJECT_NUMBER)
     if not known or not request.app[IAM].allowed(principal.email, "monitoring.timeSeries.list"):
         log.info("monitoring.timeSeries.list denied to %s on %s", principal.email, request.path)
-        raise service.api_error(403, "Permission monitoring.timeSeries.list denied (or the resource may not exist).")
+        raise rest.api_error(403, "Permission monitoring.timeSeries.list denied (or the resource may not exist).")
 
 
 async def forward(request: web.Request) -> web.Response:
@@ -107,7 +107,7 @@ async def ask(app: web.Application, method: str, parameters: Parameters) -> web.
             return web.Response(body=await answer.read(), status=answer.status, content_type=answer.content_type)
     except (aiohttp.ClientError, TimeoutError) as error:
         log.info("no answer from Prometheus: %r", error)
-        raise service.api_error(503, "The service is currently unavailable.") from error
+        raise rest.api_error(503, "The service is currently unavailable.") from error
 
 
 async def client_session(app: web.Application) -> AsyncIterator[None]:
@@ -128,4 +128,4 @@ def application(directory: Path, prometheus: str) -> web.Application:
 
 if __name__ == "__main__":
     central = f"http://{layout.GOOGLE_ADDRESS}:{layout.PROMETHEUS_PORT}"
-    service.serve(application(layout.GOOGLE_DIR, central), layout.MONITORING_PORT)
+    rest.serve(application(layout.GOOGLE_DIR, central), layout.MONITORING_PORT)

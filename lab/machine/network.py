@@ -34,7 +34,7 @@ NAMESPACES_WERE_MOUNTED = layout.STATE / "netns-was-mounted"
 
 
 def start() -> None:
-    """Build it from nothing."""
+    """Build the network from nothing."""
     stop()
     if NAMESPACES.is_mount():
         NAMESPACES_WERE_MOUNTED.touch()
@@ -87,7 +87,7 @@ def ready() -> bool:
 
 
 def stop() -> None:
-    """Remove it, whatever is left of it; interfaces and routes go with their namespaces."""
+    """Remove the network, whatever is left of it; interfaces and routes go with their namespaces."""
     for path in NAMESPACES.glob("gke-lab-*"):
         run("ip", "netns", "delete", path.name)
     if NAMESPACES.is_mount() and not any(NAMESPACES.iterdir()) and not NAMESPACES_WERE_MOUNTED.exists():

@@ -21,7 +21,7 @@ RUN = layout.STATE / "run"
 
 
 class CommandFailedError(Exception):
-    """A program that the lab called gave up; the text has the end of what it said."""
+    """A program that the lab called failed; the text has the end of what it said."""
 
 
 Command = Sequence[str | Path]

@@ -12,6 +12,7 @@ import pytest
 
 from fixtures.api.client import GuardedClient
 from fixtures.api.live import Objects
+from fixtures.disruption.tenure import Tenure
 from fixtures.environment.model import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.load import local
@@ -20,10 +21,7 @@ from fixtures.load.load import Making
 from fixtures.objects.manifest import Field
 from fixtures.outcomes import NoVerdictError, said
 from fixtures.platform.autoscaler import Autoscaler, autoscaler_of, bounds_of, complaint
-from fixtures.plugins.leasing import Tenure
-from fixtures.plugins.results import folder_of
-from fixtures.plugins.run import Applied
-from fixtures.portal.client import Entrance
+from fixtures.portal.client import Portal
 from fixtures.reference.reference import Reference
 from fixtures.report.check import Check
 from fixtures.scaling import experiment
@@ -54,8 +52,7 @@ def wait_until_active(
     scaled: Scaled,
     read_autoscaler: Callable[[], Autoscaler],
     objects: Objects,
-    applied: Applied,
-    timeouts: Timeouts,
+    deadlines: Timeouts,
 ) -> Callable[[], Autoscaler]:
     """Waits until the HPA works on real numbers."""
 
@@ -67,7 +64,7 @@ def wait_until_active(
         f"{scaled.hpa} to be active, with a figure for each of its metrics",
         read_autoscaler,
         until=lambda seen: seen.active,
-        within=(timeouts if applied.changed else timeouts.where_nothing_changed()).scaling_active,
+        within=deadlines.scaling_active,
         look_next=scaled.look_next,
         describe=describe,
         every=1,
@@ -75,38 +72,36 @@ def wait_until_active(
 
 
 @pytest.fixture(scope="module")
-def results(pytestconfig: pytest.Config) -> Path:
-    """Where the load writes what it sent."""
-    return folder_of(pytestconfig) / f"load-{datetime.now(UTC):%H%M%S}"
+def sent(results: Path) -> Path:
+    """Folder in which the load writes what it sent."""
+    return results / f"load-{datetime.now(UTC):%H%M%S}"
 
 
 @pytest.fixture(scope="module")
-def making(
-    environment: Environment, client: GuardedClient, tenure: Tenure, timeouts: Timeouts, results: Path
-) -> Making:
+def making(environment: Environment, client: GuardedClient, tenure: Tenure, timeouts: Timeouts, sent: Path) -> Making:
     """Makes load: this machine, or pods in the target's cluster."""
     if not environment.load.workers:
-        return partial(local.making, folder=results)
-    return partial(LoadCluster(client, tenure.journal, environment.load, timeouts.pod_replaced).making, folder=results)
+        return partial(local.making, folder=sent)
+    return partial(LoadCluster(client, tenure.journal, environment.load, timeouts.pod_replaced).making, folder=sent)
 
 
 @pytest.fixture(scope="module")
 def bring_crowd(
-    scaled: Scaled, client: GuardedClient, entrance: Entrance, timeouts: Timeouts, making: Making
+    scaled: Scaled, client: GuardedClient, portal: Portal, timeouts: Timeouts, making: Making
 ) -> Callable[[], Visit]:
     """Lets a crowd come and go."""
-    return partial(experiment.visit, scaled, client, entrance, timeouts, making)
+    return partial(experiment.visit, scaled, client, portal, timeouts, making)
 
 
 @pytest.fixture(scope="module")
-def visit(wait_until_active: Callable[[], Autoscaler], bring_crowd: Callable[[], Visit], results: Path) -> Visit:
+def visit(wait_until_active: Callable[[], Autoscaler], bring_crowd: Callable[[], Visit], sent: Path) -> Visit:
     """A crowd that came and went, once for all tests that look at it."""
     wait_until_active()
     seen = bring_crowd()
     if seen.offered.share < OFFERED or seen.users_meanwhile.count < ENOUGH:
         made = f"{seen.offered}; users: {seen.users_meanwhile}"
         expected = f"{OFFERED:.0%} of the load that was due to be sent, and {ENOUGH} requests of users"
-        raise NoVerdictError(said(expected, made, str(results)))
+        raise NoVerdictError(said(expected, made, str(sent)))
     return seen
 
 

@@ -18,7 +18,7 @@ from fixtures.environment.timeouts import Timeouts
 from fixtures.google.rest import GoogleApis
 from fixtures.metrics.promql import PromQl
 from fixtures.outcomes import RUNBOOK, said
-from fixtures.portal.client import Entrance
+from fixtures.portal.client import Portal
 from fixtures.reference.reference import Reference
 from fixtures.report.check import Check
 from fixtures.waiting import wait_for
@@ -102,11 +102,11 @@ def test_user_and_databases_exist(admin: SqlAdmin, environment: Environment) -> 
 
 
 @pytest.fixture
-def use(entrance: Entrance, google: GoogleApis, environment: Environment, deployed: Reference) -> Use:
+def use(portal: Portal, google: GoogleApis, environment: Environment, deployed: Reference) -> Use:
     """Whether the database works for users, by the first source that can tell."""
 
     def sources() -> Iterator[Use]:
-        yield seen_by_users.by_catalog(entrance)
+        yield seen_by_users.by_catalog(portal)
         promql = PromQl(google, environment.google, deployed.the("PodMonitoring"))
         yield seen_by_users.by_operations(promql, environment.metrics.database_operations)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from fixtures.api.client import GuardedClient
 from fixtures.api.live import Objects
 from fixtures.api.pods import Pod
 from fixtures.disruption.blast_radius import DrainPlan, Limits
@@ -16,25 +15,16 @@ from fixtures.disruption.brakes import Brakes
 from fixtures.disruption.eviction import decided
 from fixtures.disruption.measured_drain import Drill, Drilling, spent
 from fixtures.disruption.steady_state import Maintained, described
+from fixtures.disruption.tenure import Tenure
 from fixtures.environment.model import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.outcomes import said
 from fixtures.platform.disruption_budget import budgets_of, coverage
-from fixtures.plugins.leasing import Tenure
-from fixtures.plugins.options import say
-from fixtures.plugins.results import folder_of
-from fixtures.portal.client import Entrance
-from fixtures.reference.reference import Reference
+from fixtures.portal.client import Portal
 from fixtures.report.check import Check
 from fixtures.traffic.running import Traffic, under_load
 
 RATE = 20.0
-
-
-@pytest.fixture(scope="module")
-def maintained(deployed: Reference, client: GuardedClient, timeouts: Timeouts) -> Maintained:
-    """Backstage as maintenance meets it."""
-    return Maintained(deployed, client, timeouts)
 
 
 def test_budget_covers_exactly_the_backstage_pods(
@@ -58,14 +48,6 @@ def test_budget_allows_one_disruption(maintained: Maintained, check: Check) -> N
 
     check.measured("disruptions allowed", budget.allowed, "")
     assert budget.allowed, said(f"{maintained.wanted} to allow one disruption", budget, maintained.look_next)
-
-
-@pytest.fixture(scope="module")
-def brakes(tenure: Tenure, environment: Environment) -> Brakes:
-    """What stops a disturbance; asked once before the first."""
-    brakes = Brakes(tenure.lease, tenure.api, environment.namespaces.deployment)
-    brakes()
-    return brakes
 
 
 @pytest.fixture
@@ -101,15 +83,15 @@ def test_eviction_beyond_the_budget_is_refused(
 
 
 @pytest.fixture(scope="module")
-def folder(pytestconfig: pytest.Config) -> Path:
+def folder(results: Path) -> Path:
     """For the requests of the drain."""
-    return folder_of(pytestconfig) / "drain"
+    return results / "drain"
 
 
 @pytest.fixture(scope="module")
-def traffic(entrance: Entrance, timeouts: Timeouts, folder: Path) -> AbstractContextManager[Traffic]:
+def traffic(portal: Portal, timeouts: Timeouts, folder: Path) -> AbstractContextManager[Traffic]:
     """Users, from when it is entered."""
-    return under_load(entrance, timeouts, rate=RATE, folder=folder)
+    return under_load(portal, timeouts, rate=RATE, folder=folder)
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +101,11 @@ def drilling(maintained: Maintained, tenure: Tenure) -> Drilling:
 
 
 @pytest.fixture(scope="module")
-def plan(pytestconfig: pytest.Config, maintained: Maintained, drilling: Drilling) -> DrainPlan:
+def plan(say: Callable[[str], None], maintained: Maintained, drilling: Drilling) -> DrainPlan:
     """The blast radius, stated before anything happens; a budget that could never allow a drain ends it here."""
     maintained.steady()
     plan = drilling.plan(Limits(seconds=maintained.timeouts.drain))
-    say(pytestconfig, f"\nabout to drain {plan}")
+    say(f"\nabout to drain {plan}")
     return plan
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fixtures.api.live import Objects
 from fixtures.lint import findings as lint
-from fixtures.plugins.run import Applied
 from fixtures.reference import drift
+from fixtures.reference.apply import Applied
 from fixtures.reference.reference import Reference
 from fixtures.report.check import Check
 

@@ -17,21 +17,14 @@ from fixtures.outcomes import NotObservableError, said
 from fixtures.platform import load_balancer
 from fixtures.platform.health_check_policy import read_policy
 from fixtures.platform.load_balancer import LoadBalancerBackends
-from fixtures.plugins.run import Applied
 from fixtures.portal.answers import GATEWAY_ERRORS, ask
-from fixtures.portal.client import Entrance
+from fixtures.portal.client import Portal
 from fixtures.reference.reference import Reference
 from fixtures.reference.topology import routed_services
 from fixtures.report.check import Check
 from fixtures.subject.gateway import VERSION, Gateway, programmed, read_gateway
 from fixtures.subject.routes import rivals, route_of, routes_of
 from fixtures.waiting import wait_for
-
-
-@pytest.fixture
-def deadlines(applied: Applied, timeouts: Timeouts) -> Timeouts:
-    """How long anything may take after this run's applying."""
-    return timeouts if applied.changed else timeouts.where_nothing_changed()
 
 
 @pytest.fixture
@@ -182,7 +175,7 @@ def test_load_balancer_finds_every_pod_healthy(
     *,
     opinions: Callable[[], LoadBalancerBackends],
     service: Manifest,
-    entrance: Entrance,
+    portal: Portal,
     read: Callable[[], Gateway],
     deadlines: Timeouts,
     check: Check,
@@ -201,7 +194,7 @@ def test_load_balancer_finds_every_pod_healthy(
     # A pod's condition is never taken back: an error that users are answered now contradicts it.
     answers = wait_for(
         "requests answered by Backstage, not by an error of the load balancer's own,",
-        lambda: tuple(ask(entrance.at(each), "/") for each in read().addresses),
+        lambda: tuple(ask(portal.at(each), "/") for each in read().addresses),
         until=lambda seen: not any(each.status in GATEWAY_ERRORS for each in seen),
         within=deadlines.settled,
         look_next="the HealthCheckPolicy, and what it asks: kubectl get healthcheckpolicies -o yaml",

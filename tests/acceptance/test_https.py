@@ -11,11 +11,10 @@ from fixtures.api.live import Objects
 from fixtures.environment.model import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.outcomes import said
-from fixtures.plugins.run import Applied
 from fixtures.portal import certificate, dns, tls_versions
 from fixtures.portal.answers import Answer, ask, own_page, page_meant, redirects, unanswered
 from fixtures.portal.certificate import Presented
-from fixtures.portal.client import Entrance
+from fixtures.portal.client import Portal
 from fixtures.portal.dns import Resolved
 from fixtures.report.check import Check
 from fixtures.subject.gateway import Gateway, read_gateway
@@ -28,12 +27,6 @@ NOBODY = "nobody.invalid"
 PATH = "/catalog?filters%5Bkind%5D=api"
 
 
-@pytest.fixture
-def deadlines(applied: Applied, timeouts: Timeouts) -> Timeouts:
-    """How long anything may take after this run's applying."""
-    return timeouts if applied.changed else timeouts.where_nothing_changed()
-
-
 @pytest.fixture(scope="module")
 def gateway(environment: Environment, objects: Objects) -> Gateway:
     """The platform's load balancer."""
@@ -41,101 +34,101 @@ def gateway(environment: Environment, objects: Objects) -> Gateway:
 
 
 @pytest.fixture(scope="module")
-def entrances(environment: Environment, entrance: Entrance, gateway: Gateway) -> tuple[Entrance, ...]:
+def portals(environment: Environment, portal: Portal, gateway: Gateway) -> tuple[Portal, ...]:
     """One way to the portal for each address at which users should find it; whether DNS agrees is a check's."""
-    portal = environment.portal
-    pinned = [portal.pinned_address] if portal.pinned_address else list(portal.expected_addresses)
+    table = environment.portal
+    pinned = [table.pinned_address] if table.pinned_address else list(table.expected_addresses)
     addresses = [str(each) for each in pinned] or list(gateway.addresses)
-    assert addresses, said(f"an address of {portal.hostname}", gateway, gateway.look_next)
-    return tuple(entrance.at(each) for each in addresses)
+    assert addresses, said(f"an address of {table.hostname}", gateway, gateway.look_next)
+    return tuple(portal.at(each) for each in addresses)
 
 
 @pytest.fixture(scope="module")
-def presented(entrances: tuple[Entrance, ...]) -> dict[str, Presented]:
+def presented(portals: tuple[Portal, ...]) -> dict[str, Presented]:
     """What each address shows to whoever asks for the portal there."""
 
-    def at(entrance: Entrance, address: str) -> Presented:
+    def at(portal: Portal, address: str) -> Presented:
         try:
-            return certificate.presented(address, entrance.hostname, entrance.ca_file, timeout=entrance.timeout)
+            return certificate.presented(address, portal.hostname, portal.ca_file, timeout=portal.timeout)
         except OSError as error:
-            raise unanswered(entrance, f"a certificate for {entrance.hostname}", error) from error
+            raise unanswered(portal, f"a certificate for {portal.hostname}", error) from error
 
-    return {address: at(each, address) for each in entrances if (address := each.address)}
+    return {address: at(each, address) for each in portals if (address := each.address)}
 
 
-def look_next(entrances: tuple[Entrance, ...]) -> str:
+def look_next(portals: tuple[Portal, ...]) -> str:
     """Shows the certificates of the first address."""
-    first = entrances[0]
+    first = portals[0]
     return f"openssl s_client -connect {first.address}:443 -servername {first.hostname} -showcerts"
 
 
 def test_page_is_backstages_own(
-    environment: Environment, entrances: tuple[Entrance, ...], deadlines: Timeouts, check: Check
+    environment: Environment, portals: tuple[Portal, ...], deadlines: Timeouts, check: Check
 ) -> None:
     """Whoever opens the portal gets Backstage's page, by every address and on every new connection."""
-    portal = environment.portal
+    table = environment.portal
 
     # One good answer proves little while a load balancer converges.
     wait_for(
-        f"{page_meant(portal)} three times in a row at {environment.portal.hostname}",
-        lambda: tuple(ask(each, "/") for each in entrances),
-        until=lambda answers: all(own_page(each, portal) for each in answers),
+        f"{page_meant(table)} three times in a row at {environment.portal.hostname}",
+        lambda: tuple(ask(each, "/") for each in portals),
+        until=lambda answers: all(own_page(each, table) for each in answers),
         within=deadlines.first_answer,
         every=1,
         in_a_row=3,
-        look_next=f"kubectl -n {environment.namespaces.route} describe httproutes; curl -v {entrances[0].url()}",
-        describe=lambda answers: shown(each for each in answers if not own_page(each, portal)),
+        look_next=f"kubectl -n {environment.namespaces.route} describe httproutes; curl -v {portals[0].url()}",
+        describe=lambda answers: shown(each for each in answers if not own_page(each, table)),
     )
 
-    check.measured("addresses", len(entrances), "")
+    check.measured("addresses", len(portals), "")
 
 
 def test_name_leads_to_the_load_balancer(
     environment: Environment, gateway: Gateway, timeouts: Timeouts, check: Check
 ) -> None:
     """The portal's name leads to its load balancer and nowhere else."""
-    portal = environment.portal
-    balancer = {str(each) for each in portal.expected_addresses} or set(gateway.addresses)
+    table = environment.portal
+    balancer = {str(each) for each in table.expected_addresses} or set(gateway.addresses)
     found = found_in_dns(environment, timeouts)
 
-    check.decided_by("the pinned address" if portal.pinned_address else "DNS")
-    right = found.addresses <= balancer if portal.pinned_address else found.addresses == balancer
-    expected = f"{portal.hostname} at {', '.join(sorted(balancer)) or 'an address of the Gateway'}"
-    assert found.addresses, said(expected, found, f"dig {portal.hostname}")
+    check.decided_by("the pinned address" if table.pinned_address else "DNS")
+    right = found.addresses <= balancer if table.pinned_address else found.addresses == balancer
+    expected = f"{table.hostname} at {', '.join(sorted(balancer)) or 'an address of the Gateway'}"
+    assert found.addresses, said(expected, found, f"dig {table.hostname}")
     assert right, said(expected, found, gateway.look_next)
 
 
 def found_in_dns(environment: Environment, timeouts: Timeouts) -> Resolved:
     """What the resolver answers; a target that no DNS knows has its pinned address."""
-    portal = environment.portal
-    if portal.pinned_address:
-        return Resolved(frozenset({str(portal.pinned_address)}))
-    server = str(portal.resolver) if portal.resolver else None
-    return dns.resolve(portal, dns.lookup(server, timeout=timeouts.http_request))
+    table = environment.portal
+    if table.pinned_address:
+        return Resolved(frozenset({str(table.pinned_address)}))
+    server = str(table.resolver) if table.resolver else None
+    return dns.resolve(table, dns.lookup(server, timeout=timeouts.http_request))
 
 
-def test_certificate_is_trusted(entrances: tuple[Entrance, ...], presented: dict[str, Presented]) -> None:
+def test_certificate_is_trusted(portals: tuple[Portal, ...], presented: dict[str, Presented]) -> None:
     """Browsers trust the portal's certificate."""
     bad = {each: f"{seen.distrust}: {seen.certificate}" for each, seen in presented.items() if seen.distrust}
-    whom = entrances[0].ca_file or "this machine"
+    whom = portals[0].ca_file or "this machine"
 
     assert presented
-    assert not bad, said(f"a certificate chain that {whom} trusts", listed(bad), look_next(entrances))
+    assert not bad, said(f"a certificate chain that {whom} trusts", listed(bad), look_next(portals))
 
 
 def test_certificate_is_for_the_hostname(
-    entrances: tuple[Entrance, ...], presented: dict[str, Presented], environment: Environment
+    portals: tuple[Portal, ...], presented: dict[str, Presented], environment: Environment
 ) -> None:
     """The portal's certificate is for the portal's name."""
     hostname = environment.portal.hostname
     bad = {each: seen.certificate for each, seen in presented.items() if not seen.certificate.is_for(hostname)}
 
     assert presented
-    assert not bad, said(f"a certificate that names {hostname}", listed(bad), look_next(entrances))
+    assert not bad, said(f"a certificate that names {hostname}", listed(bad), look_next(portals))
 
 
 def test_certificate_does_not_expire_soon(
-    entrances: tuple[Entrance, ...], presented: dict[str, Presented], environment: Environment, check: Check
+    portals: tuple[Portal, ...], presented: dict[str, Presented], environment: Environment, check: Check
 ) -> None:
     """The portal's certificate stays valid long enough for somebody to renew it."""
     least, now = environment.portal.certificate_days_left, datetime.now(UTC)
@@ -144,7 +137,7 @@ def test_certificate_does_not_expire_soon(
 
     assert presented
     check.measured(certificate.CERTIFICATE, min(days.values()), "days left")
-    assert not bad, said(f"a certificate that is valid for {least} days more", listed(bad), look_next(entrances))
+    assert not bad, said(f"a certificate that is valid for {least} days more", listed(bad), look_next(portals))
 
 
 @pytest.fixture(scope="module")
@@ -157,49 +150,49 @@ def offered(environment: Environment) -> tuple[str, ...]:
 
 
 def test_old_tls_versions_are_refused(
-    entrances: tuple[Entrance, ...], offered: tuple[str, ...], environment: Environment, check: Check
+    portals: tuple[Portal, ...], offered: tuple[str, ...], environment: Environment, check: Check
 ) -> None:
     """Nobody can be talked into an outdated encryption of the way to the portal."""
     minimum = environment.portal.tls_minimum
 
-    def accepted(entrance: Entrance) -> tuple[str, ...]:
-        address = entrance.address or ""
+    def accepted(portal: Portal) -> tuple[str, ...]:
+        address = portal.address or ""
         try:
-            return tls_versions.accepted(address, entrance.hostname, timeout=entrance.timeout)
+            return tls_versions.accepted(address, portal.hostname, timeout=portal.timeout)
         except OSError as error:
-            raise unanswered(entrance, f"TLS at {address}", error) from error
+            raise unanswered(portal, f"TLS at {address}", error) from error
 
-    taken = {each.address or "": accepted(each) for each in entrances}
+    taken = {each.address or "": accepted(each) for each in portals}
     bad = {each: ", ".join(seen) or "no version" for each, seen in taken.items() if not seen or {*seen} & {*offered}}
 
     check.decided_by("handshakes, each offering one version")
     oldest = "-min_protocol TLSv1 -cipher ALL:@SECLEVEL=0"
-    command = f"openssl s_client -connect {entrances[0].address}:443 -max_protocol {offered[-1]} {oldest}"
+    command = f"openssl s_client -connect {portals[0].address}:443 -max_protocol {offered[-1]} {oldest}"
     assert not bad, said(f"{minimum} or newer accepted, and nothing older", f"accepted: {listed(bad)}", command)
 
 
-def test_plain_http_redirects_to_https(entrances: tuple[Entrance, ...], environment: Environment) -> None:
+def test_plain_http_redirects_to_https(portals: tuple[Portal, ...], environment: Environment) -> None:
     """Whoever comes by plain HTTP is sent to the same page over HTTPS, for good."""
     hostname = environment.portal.hostname
     wanted = f"https://{hostname}{PATH}"
-    answers = [ask(each, f"http://{hostname}{PATH}") for each in entrances]
+    answers = [ask(each, f"http://{hostname}{PATH}") for each in portals]
     bad = [each for each in answers if not redirects(each, wanted)]
 
     command = f"curl -v 'http://{hostname}{PATH}'"
     assert not bad, said(f"a permanent redirect (301 or 308) to {wanted}", shown(bad), command)
 
 
-def test_unknown_host_is_not_served_by_backstage(entrances: tuple[Entrance, ...], environment: Environment) -> None:
+def test_unknown_host_is_not_served_by_backstage(portals: tuple[Portal, ...], environment: Environment) -> None:
     """Backstage answers to its own name only."""
-    portal = environment.portal
-    answers = [ask(each, "/", host=NOBODY) for each in entrances]
-    bad = [each for each in answers if own_page(each, portal)]
+    table = environment.portal
+    answers = [ask(each, "/", host=NOBODY) for each in portals]
+    bad = [each for each in answers if own_page(each, table)]
     # Saying nothing to a stranger is as good, from somebody who answers to the portal's name.
-    silent = [ask(each, "/") for each, answer in zip(entrances, answers, strict=True) if not answer.status]
+    silent = [ask(each, "/") for each, answer in zip(portals, answers, strict=True) if not answer.status]
 
     assert all(each.status for each in silent), said("an answer for the portal's name", shown(silent), "promise https")
-    command = f"curl -v -H 'Host: {NOBODY}' {entrances[0].url()}; hostnames of the HTTPRoute and of the listener"
-    assert not bad, said(f"no page of Backstage for {NOBODY}", f"{page_meant(portal)} at {shown(bad)}", command)
+    command = f"curl -v -H 'Host: {NOBODY}' {portals[0].url()}; hostnames of the HTTPRoute and of the listener"
+    assert not bad, said(f"no page of Backstage for {NOBODY}", f"{page_meant(table)} at {shown(bad)}", command)
 
 
 def shown(answers: Iterable[Answer]) -> str:

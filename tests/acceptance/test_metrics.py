@@ -25,18 +25,11 @@ from fixtures.metrics.podmonitoring import (
 )
 from fixtures.metrics.promql import PromQl, coverage, together
 from fixtures.objects.manifest import Field, Manifest
-from fixtures.plugins.run import Applied
 from fixtures.reference.reference import Reference
 from fixtures.report.check import Check
 from fixtures.waiting import wait_for
 
 MOVED = "value that changed"
-
-
-@pytest.fixture
-def deadlines(applied: Applied, timeouts: Timeouts) -> Timeouts:
-    """How long anything may take after this run's applying."""
-    return timeouts if applied.changed else timeouts.where_nothing_changed()
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from fixtures.environment.timeouts import Timeouts
 from fixtures.objects.manifest import Manifest
 from fixtures.outcomes import said
 from fixtures.platform import workload
-from fixtures.plugins.run import Applied
-from fixtures.reference.apply import wait_until_rolled_out
+from fixtures.reference.apply import Applied, wait_until_rolled_out
 from fixtures.reference.reference import Reference
 from fixtures.report.check import Check
 

@@ -9,28 +9,19 @@ from collections.abc import Callable
 
 import pytest
 
-from fixtures.api.client import GuardedClient
 from fixtures.disruption.brakes import Brakes
 from fixtures.disruption.experiment import Chaos
 from fixtures.disruption.steady_state import Maintained
+from fixtures.disruption.tenure import Tenure
 from fixtures.environment.file import ROOT
 from fixtures.environment.model import Environment
-from fixtures.environment.timeouts import Timeouts
 from fixtures.outcomes import NoVerdictError, said
-from fixtures.plugins.leasing import Tenure
-from fixtures.portal.client import Entrance
-from fixtures.reference.reference import Reference
+from fixtures.portal.client import Portal
 from fixtures.report.check import Check
 
 SMOKE = (sys.executable, "-m", "pytest", "tests/acceptance", "--only=observe,connect", "-m", "not needs")
 SMOKE_WITHIN = 600
 """Seconds. It takes 15, and waits in between for what is just being replaced."""
-
-
-@pytest.fixture
-def maintained(deployed: Reference, client: GuardedClient, timeouts: Timeouts) -> Maintained:
-    """Backstage as operators meet it."""
-    return Maintained(deployed, client, timeouts)
 
 
 @pytest.fixture
@@ -53,16 +44,10 @@ def steady(pytestconfig: pytest.Config, check: Check) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def brakes(tenure: Tenure, environment: Environment) -> Brakes:
-    """What stops an experiment."""
-    return Brakes(tenure.lease, tenure.api, environment.namespaces.deployment)
-
-
-@pytest.fixture
 def chaos(  # noqa: PLR0917 - what an experiment needs is many things
     maintained: Maintained,
     environment: Environment,
-    entrance: Entrance,
+    portal: Portal,
     tenure: Tenure,
     check: Check,
     brakes: Brakes,
@@ -70,5 +55,5 @@ def chaos(  # noqa: PLR0917 - what an experiment needs is many things
 ) -> Chaos:
     """One experiment at a time, under this run's Lease."""
     return Chaos(
-        maintained, tenure.api, tenure.journal, str(tenure.lease), environment.faults, entrance, check, brakes, steady
+        maintained, tenure.api, tenure.journal, str(tenure.lease), environment.faults, portal, check, brakes, steady
     )

@@ -15,15 +15,15 @@ from typing_extensions import override
 
 from fixtures.api.client import connect
 from fixtures.api.requests import Api
+from fixtures.disruption import tenure
 from fixtures.disruption.blast_radius import Limits, planned
 from fixtures.disruption.drain import drained
 from fixtures.environment import file as environment_file
 from fixtures.environment import target
 from fixtures.guard.permissions import Guard
 from fixtures.guard.request_attributes import Namespaces
-from fixtures.lease.journal import ANNOTATION, Journal
+from fixtures.lease.journal import ANNOTATION
 from fixtures.objects.manifest import Field
-from fixtures.plugins import leasing
 from fixtures.reference.reference import render
 
 STEPS: Final[dict[str, Callable[[str, str, Any], bool]]] = {
@@ -61,7 +61,7 @@ class Doomed(Api):
 def main(environment_name: str, node: str, step: str, when: str) -> None:
     """The run."""
     Doomed.step, Doomed.when = step, when
-    leasing.Api = Doomed  # type: ignore[attr-defined] # what the run makes its requests with
+    tenure.Api = Doomed  # type: ignore[attr-defined] # what the run makes its requests with
     draft = environment_file.read(environment_name)
     facts = target.facts(draft.target, within=60)
     environment = draft.completed(facts).environment
@@ -69,10 +69,9 @@ def main(environment_name: str, node: str, step: str, when: str) -> None:
     guard = Guard(environment.permissions, Namespaces(names.deployment, names.route, names.gateway))
     client = connect(guard, kubeconfig=environment.cluster.kubeconfig)
     reference = render(environment.reference.source, namespace=names.deployment)
-    with leasing.holding(environment, client, reference) as tenure:
-        plan = planned(node, own=names.deployment, api=tenure.api, limits=Limits(seconds=120))
-        journal: Journal = tenure.journal
-        with drained(plan, tenure.api, journal, lease=str(tenure.lease), go_on=tenure.lease.check):
+    with tenure.holding(environment, client, reference) as held:
+        plan = planned(node, own=names.deployment, api=held.api, limits=Limits(seconds=120))
+        with drained(plan, held.api, held.journal, lease=str(held.lease), go_on=held.lease.check):
             pass
 
 

@@ -16,7 +16,7 @@ from fixtures.api.requests import MERGE_PATCH
 from fixtures.environment.file import ROOT
 from fixtures.guard.permissions import Guard
 from fixtures.guard.request_attributes import Namespaces
-from fixtures.plugins.guard_proof import CANARY, NOBODY, POLICY, Refusal, Write, asked, unguarded, writes
+from fixtures.preflight.guard_proof import CANARY, NOBODY, POLICY, Refusal, Write, asked, unguarded, writes
 from fixtures.waiting import wait_for
 from tests.lab.conftest import Kubectl
 

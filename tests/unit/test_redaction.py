@@ -12,7 +12,7 @@ import yaml
 
 from fixtures.redaction import REDACTED, redacted, redacted_body
 
-PLANTED = "pl4nted-S3cret+value/with=signs"
+PLANTED = "pl4nted-S3cret+value/or?with=signs"  # in base64 there is a character that URLs have another one for
 ENCODED = base64.b64encode(PLANTED.encode()).decode()
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA75planted\nq3v4==\n-----END RSA PRIVATE KEY-----"
 JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ1c2VyOmRlZmF1bHQvZ3Vlc3QifQ.c2lnbmF0dXJlLXBsYW50ZWQ"

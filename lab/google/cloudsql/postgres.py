@@ -1,7 +1,4 @@
-"""PostgreSQL as Cloud SQL handles it: the first packet of a connection, what is in the server, its restart.
-
-The server itself is kept running by `postgres.sh`.
-"""
+"""The real PostgreSQL behind the instance: what is in it, and its restart. `postgres.sh` keeps it running."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import struct
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,54 +15,12 @@ import psycopg
 
 from lab import layout
 
-CANCEL_REQUEST, SSL_REQUEST, GSSENC_REQUEST = 80877102, 80877103, 80877104
-"""Codes in the place of the protocol version."""
-LONGEST_STARTUP = 10_000
-"""Of a startup packet, in bytes; PostgreSQL's own limit."""
 QUERY_SECONDS = 5.0
 RESTART_SECONDS = 30.0
 
 
-class ProtocolError(Exception):
-    """The client does not speak PostgreSQL."""
-
-
 class NotRunningError(Exception):
     """PostgreSQL does not answer, or did not come back in time."""
-
-
-@dataclass(frozen=True)
-class Startup:
-    """First packet of a connection that means something: a login, or a request to cancel a query."""
-
-    packet: bytes
-    cancel: bool
-    user: str = ""
-    database: str = ""
-
-
-async def read_startup(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Startup:
-    """The first packet after those that ask for encryption, which is refused: the connection has it already."""
-    while True:
-        header = await reader.readexactly(8)
-        size, code = struct.unpack("!ii", header)
-        if not len(header) <= size <= LONGEST_STARTUP:
-            raise ProtocolError(f"a startup packet of {size} bytes")
-        packet = header + await reader.readexactly(size - len(header))
-        if code == CANCEL_REQUEST:
-            return Startup(packet, cancel=True)
-        if code not in (SSL_REQUEST, GSSENC_REQUEST):
-            words = packet[8:].decode(errors="replace").split("\0")
-            options = dict(zip(words[::2], words[1::2], strict=False))
-            user = options.get("user", "")
-            return Startup(packet, cancel=False, user=user, database=options.get("database") or user)
-        writer.write(b"N")
-
-
-def fatal(sqlstate: str, message: str) -> bytes:
-    """PostgreSQL's ErrorResponse that ends a connection."""
-    fields = "".join(f"{field}\0" for field in ("SFATAL", "VFATAL", f"C{sqlstate}", f"M{message}")).encode()
-    return b"E" + struct.pack("!i", len(fields) + 5) + fields + b"\0"
 
 
 @dataclass(frozen=True)
@@ -79,7 +33,7 @@ class User:
 
 @dataclass(frozen=True)
 class Database:
-    """A database, templates excepted."""
+    """A database and how it stores text."""
 
     name: str
     charset: str
@@ -103,7 +57,7 @@ class Postgres:
         return [User(str(name), bool(iam)) for name, iam in rows]
 
     async def databases(self) -> list[Database]:
-        """All databases, by name; NotRunningError if there is no answer."""
+        """All databases but the templates, by name; NotRunningError if there is no answer."""
         rows = await self._select(
             "SELECT datname, pg_encoding_to_char(encoding), datcollate FROM pg_database"
             " WHERE NOT datistemplate ORDER BY datname"

@@ -2,8 +2,8 @@
 
 From the API server to Envoy:
 
-    mirror -> gateways, routes, policies -> programme -> endpoints -> envoy        what is served
-                                                      -> status, readiness         what is said about it
+    mirror -> gateways, routes, policies -> programme -> neg -> envoy         what is served
+                                                      -> status, readiness    what is said about it
     webhook: adds the readiness gate to new pods
 
 `controller` calls these in that order. It keeps three things: the API objects (mirrored), the last good

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from lab import layout
 from lab.google.loadbalancer import webhook
-from lab.google.loadbalancer.api import Api
 from lab.google.loadbalancer.controller import Controller
 from lab.google.loadbalancer.mirror import Mirror
+from lab.kubernetes_api import Api
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     kubeconfig = Path(os.environ["KUBECONFIG"])
     while not kubeconfig.exists():
         time.sleep(1)
-    api = Api(kubeconfig, directory)
+    api = Api.from_kubeconfig(kubeconfig)
     mirror = Mirror(api)
     controller = Controller(api, mirror, directory)
     mirror.start()

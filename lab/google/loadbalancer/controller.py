@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from lab.google.loadbalancer import names, readiness
+from lab.google.loadbalancer import readiness, resource_names
 from lab.google.loadbalancer.configuration import gateways, policies, routes, status
 from lab.google.loadbalancer.dataplane import envoy, neg, programme
 from lab.google.loadbalancer.dataplane.backends import Backend, cluster, load_assignment
@@ -19,9 +19,9 @@ from lab.google.loadbalancer.reporter import Reporter, timestamp
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lab.google.loadbalancer.api import Api
     from lab.google.loadbalancer.dataplane.programme import Programme
     from lab.google.loadbalancer.mirror import Mirror
+    from lab.kubernetes_api import Api
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class Controller:
         for each, new in programmes.items():
             if new != self._programmes.get(each):
                 backends = [Backend.load(fields) for fields in new.backends.values()]
-                noted = names.resource_annotations(self._gateways[each], new, backends)
+                noted = resource_names.resource_annotations(self._gateways[each], new, backends)
                 noted["networking.gke.io/last-reconcile-time"] = timestamp()
                 self._reporter.annotations("Gateway", self._gateways[each].obj, noted)
 

@@ -12,7 +12,7 @@ import requests
 from lab.google.loadbalancer.objects import Object, Objects, key
 
 if TYPE_CHECKING:
-    from lab.google.loadbalancer.api import Api
+    from lab.kubernetes_api import Api
 
 log = logging.getLogger(__name__)
 

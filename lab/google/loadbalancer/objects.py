@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lab import kubernetes_api
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Object = dict[str, Any]
+Object = kubernetes_api.Object
 GATEWAY_GROUP = "gateway.networking.k8s.io"
 CONTROLLER = "networking.gke.io/gateway"
 
@@ -32,7 +34,7 @@ def namespace(obj: Object) -> str:
 
 
 def name(obj: Object) -> str:
-    """Name."""
+    """Name, unique among its kind in the namespace."""
     return str(obj["metadata"]["name"])
 
 

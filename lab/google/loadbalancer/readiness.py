@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from lab import layout
 from lab.google.loadbalancer.dataplane.neg import READINESS_GATE
-from lab.google.loadbalancer.names import backend_service_name, neg_name
 from lab.google.loadbalancer.objects import Object, Objects, key, namespace, selects
+from lab.google.loadbalancer.resource_names import backend_service_name, neg_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from lab.google.loadbalancer.api import STRATEGIC_MERGE, Api
 from lab.google.loadbalancer.dataplane.neg import READINESS_GATE
 from lab.google.loadbalancer.mirror import KINDS
 from lab.google.loadbalancer.objects import Object, name, namespace
+from lab.kubernetes_api import MERGE, STRATEGIC_MERGE, Api
 
 if TYPE_CHECKING:
     from lab.google.loadbalancer.readiness import Verdict
@@ -111,7 +111,7 @@ class Reporter:
         self._said[slot] = text
         return True
 
-    def _patch(self, path: str, body: Object, kind: str = "application/merge-patch+json") -> None:
+    def _patch(self, path: str, body: Object, kind: str = MERGE) -> None:
         try:
             self._api.patch(path, body, kind)
         except requests.RequestException as error:

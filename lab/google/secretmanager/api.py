@@ -23,7 +23,7 @@ from typing import NotRequired, TypedDict
 from aiohttp import web
 
 from lab import layout
-from lab.google import service
+from lab.google import faults, rest
 from lab.google.iam import CLOUD_PLATFORM, Iam, Principal
 
 log = logging.getLogger("secretmanager")
@@ -94,15 +94,15 @@ def version(payload: bytes) -> Version:
 
 def authorize(request: web.Request, permission: str) -> Principal:
     """The caller, who has the permission on the project; 401 or 403, and the injected outage, otherwise."""
-    outage = service.fault("secret-manager")
+    outage = faults.argument("secret-manager")
     if outage is not None:
-        raise service.api_error(int(outage or 503), "The service is currently unavailable.")
-    principal = service.authenticate(request, request.app[IAM], {CLOUD_PLATFORM})
+        raise rest.api_error(int(outage or 503), "The service is currently unavailable.")
+    principal = rest.authenticate(request, request.app[IAM], {CLOUD_PLATFORM})
     if not permitted(request, principal.email, permission):
         log.info("%s denied to %s on %s", permission, principal.email, request.path)
         resource = request.path.removeprefix("/v1/").split(":")[0]
         message = f"Permission '{permission}' denied for resource '{resource}' (or it may not exist)."
-        raise service.api_error(403, message)
+        raise rest.api_error(403, message)
     return principal
 
 
@@ -113,7 +113,7 @@ def permitted(request: web.Request, email: str, permission: str) -> bool:
     if permission != "secretmanager.versions.access":
         return request.app[IAM].allowed(email, permission)
     secret = request.match_info["secret"]
-    return service.fault("secret-denied") != secret and request.app[IAM].may_access_secret(email, secret)
+    return faults.argument("secret-denied") != secret and request.app[IAM].may_access_secret(email, secret)
 
 
 def secret_name(secret: str) -> str:
@@ -125,7 +125,7 @@ def find_secret(request: web.Request, content: dict[str, Secret]) -> Secret:
     """The secret that the path names, or 404."""
     name = request.match_info["secret"]
     if name not in content:
-        raise service.api_error(404, f"Secret [{secret_name(name)}] not found.")
+        raise rest.api_error(404, f"Secret [{secret_name(name)}] not found.")
     return content[name]
 
 
@@ -136,7 +136,7 @@ def find_version(request: web.Request, content: dict[str, Secret]) -> tuple[str,
     number = len(versions) if wanted == "latest" else int(wanted)
     name = version_name(request, number)
     if not 0 < number <= len(versions):
-        raise service.api_error(404, f"Secret Version [{name}] not found.")
+        raise rest.api_error(404, f"Secret Version [{name}] not found.")
     return name, versions[number - 1]
 
 
@@ -166,7 +166,7 @@ def version_resource(name: str, entry: Version) -> dict[str, object]:
 def refuse_filter(request: web.Request) -> None:
     """Answer 400 to a filter: ignoring it would be a wrong answer."""
     if request.query.get("filter"):
-        raise service.api_error(400, "The lab's Secret Manager has no filters.")
+        raise rest.api_error(400, "The lab's Secret Manager has no filters.")
 
 
 async def list_secrets(request: web.Request) -> web.Response:
@@ -179,7 +179,7 @@ async def list_secrets(request: web.Request) -> web.Response:
 
 
 async def get_secret(request: web.Request) -> web.Response:
-    """One secret."""
+    """One secret, without its versions."""
     authorize(request, "secretmanager.secrets.get")
     secret = find_secret(request, request.app[STORE].read())
     return web.json_response(secret_resource(request.match_info["secret"], secret))
@@ -215,7 +215,7 @@ async def add_version(request: web.Request) -> web.Response:
     try:
         payload = base64.b64decode((await request.json())["payload"]["data"], validate=True)
     except (json.JSONDecodeError, KeyError, TypeError, binascii.Error) as error:
-        raise service.api_error(400, "Secret payload is required.") from error
+        raise rest.api_error(400, "Secret payload is required.") from error
     # Nothing is awaited from reading the file to writing it, so no two changes cross.
     content = request.app[STORE].read()
     versions = find_secret(request, content)["versions"]
@@ -261,4 +261,4 @@ def application(directory: Path = layout.GOOGLE_DIR) -> web.Application:
 
 
 if __name__ == "__main__":
-    service.serve(application(), layout.SECRETMANAGER_PORT)
+    rest.serve(application(), layout.SECRETMANAGER_PORT)

@@ -24,6 +24,7 @@ import grpc
 from lab import layout
 from lab.google.iam import Iam
 from lab.google.secretmanager.provider import KubernetesCluster, Provider, RpcError
+from lab.kubernetes_api import Api
 
 log = logging.getLogger("csi")
 
@@ -38,10 +39,10 @@ class Message(Protocol):
 
     @classmethod
     def FromString(cls, serialized: bytes) -> Self:  # noqa: N802 -- protobuf's name
-        """Read it."""
+        """The message of these bytes."""
 
     def SerializeToString(self) -> bytes:  # noqa: N802 -- protobuf's name
-        """Write it."""
+        """Its bytes."""
 
 
 class MountRequest(Protocol):
@@ -206,7 +207,7 @@ def main() -> None:
 
     service, api = compile_protos(arguments.protos)
     url = f"http://{layout.GOOGLE_ADDRESS}:{layout.SECRETMANAGER_PORT}"
-    methods = provider_methods(service, Provider(Iam(), KubernetesCluster(), url))
+    methods = provider_methods(service, Provider(Iam(), KubernetesCluster(Api.from_environment()), url))
     nodes = [Node(layout.NODES_DIR / node / "kubelet", methods, api) for node in layout.NODES]
     while not stopped.wait(TURN):
         for node in nodes:

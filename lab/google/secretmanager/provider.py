@@ -14,15 +14,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import grpc
-import kubernetes.client
-import kubernetes.config
 import requests
-import urllib3
 import yaml
 
 from lab import layout
-from lab.google import service
+from lab.google import faults
 from lab.google.iam import CLOUD_PLATFORM, Iam
+from lab.kubernetes_api import Api
 
 AUDIENCE = f"{layout.PROJECT}.svc.id.goog"
 """Of the pod's token: the project's workload identity pool."""
@@ -61,28 +59,27 @@ class Cluster(Protocol):
 
 
 class KubernetesCluster:
-    """The lab's cluster, as the identity in KUBECONFIG sees it."""
+    """The lab's cluster, by its API; what it does not answer raises `requests.RequestException`."""
 
-    def __init__(self) -> None:
-        # One client for all calls: each of its own would make a TLS context and a connection.
-        client = kubernetes.config.new_client_from_config()
-        self._authentication = kubernetes.client.AuthenticationV1Api(client)
-        self._core = kubernetes.client.CoreV1Api(client)
+    def __init__(self, api: Api) -> None:
+        self._api = api
 
     def workload(self, token: str) -> str | None:
         """See `Cluster`."""
-        spec = kubernetes.client.V1TokenReviewSpec(token=token, audiences=[AUDIENCE])
-        review = kubernetes.client.V1TokenReview(spec=spec)
-        status = self._authentication.create_token_review(review).status
-        if not (status and status.authenticated and status.user and status.user.username):
+        spec = {"token": token, "audiences": [AUDIENCE]}
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
+        status = self._api.create("apis/authentication.k8s.io/v1/tokenreviews", review).get("status", {})
+        username: str = status.get("user", {}).get("username", "")
+        if not (status.get("authenticated") and username):
             return None
-        return status.user.username.removeprefix("system:serviceaccount:").replace(":", "/")
+        return username.removeprefix("system:serviceaccount:").replace(":", "/")
 
     def google_account(self, workload: str) -> str | None:
         """See `Cluster`."""
         namespace, name = workload.split("/")
-        account = self._core.read_namespaced_service_account(name, namespace)
-        return (account.metadata.annotations or {}).get(ANNOTATION) if account.metadata else None
+        account = self._api.get(f"api/v1/namespaces/{namespace}/serviceaccounts/{name}")
+        annotated: str | None = account["metadata"].get("annotations", {}).get(ANNOTATION)
+        return annotated
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,7 @@ class Provider:
 
     def mount(self, attributes: str, permission: str) -> list[Mounted]:
         """All files, or none: RpcError names every secret that could not be read."""
-        if service.fault("secret-provider") is not None:
+        if faults.argument("secret-provider") is not None:
             raise RpcError(grpc.StatusCode.UNAVAILABLE, PROVIDER_DOWN)
         parameters: dict[str, str] = json.loads(attributes)
         wanted = parse_secrets(parameters, int(permission))
@@ -137,7 +134,7 @@ class Provider:
         try:
             workload = self._cluster.workload(tokens[AUDIENCE]["token"])
             account = self._cluster.google_account(workload) if workload else None
-        except (kubernetes.client.ApiException, urllib3.exceptions.HTTPError) as error:
+        except requests.RequestException as error:
             raise no_identity(f"unable to fetch SA info: {error}") from error
         if not workload:
             raise no_identity("unable to fetch identitybindingtoken: could not get idbindtoken token, status: 400")

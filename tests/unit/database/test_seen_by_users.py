@@ -17,7 +17,7 @@ from fixtures.objects.manifest import Manifest
 from fixtures.outcomes import NotObservableError, NoVerdictError, said
 from fixtures.portal import catalog
 from fixtures.portal.catalog import CatalogAnswer
-from fixtures.portal.client import Entrance
+from fixtures.portal.client import Portal
 
 METRIC = "db_client_operation_duration_count"
 PODMONITORING = Manifest(
@@ -27,12 +27,12 @@ PODMONITORING = Manifest(
         "spec": {"endpoints": [{"port": "metrics", "interval": "30s"}]},
     }
 )
-ENTRANCE = Entrance(
+PORTAL = Portal(
     hostname="portal.example",
     address=None,
     ca_file=None,
     timeout=1.0,
-    portal=PortalTable.model_validate(
+    table=PortalTable.model_validate(
         {"hostname": "portal.example", "tls_minimum": "TLSv1.2", "certificate_days_left": 1, "auth": "none"}
     ),
 )
@@ -54,19 +54,19 @@ def test_catalog_decides_if_backstage_itself_answers(
     """A load balancer knows nothing of the database."""
     monkeypatch.setattr(catalog, "ask_catalog", lambda _: answer)
 
-    assert by_catalog(ENTRANCE) == Use("a catalog query", works, str(answer))
+    assert by_catalog(PORTAL) == Use("a catalog query", works, str(answer))
 
 
 @pytest.mark.parametrize("kind", [AssertionError, NoVerdictError])
 def test_catalog_that_cannot_be_asked_decides_nothing(kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     """That is told by the promises of portal and gateway."""
 
-    def unreachable(_: Entrance) -> CatalogAnswer:
+    def unreachable(_: Portal) -> CatalogAnswer:
         raise kind(said("entities", "ConnectError", "curl"))
 
     monkeypatch.setattr(catalog, "ask_catalog", unreachable)
 
-    assert by_catalog(ENTRANCE) == Use("a catalog query", None, "ConnectError")
+    assert by_catalog(PORTAL) == Use("a catalog query", None, "ConnectError")
 
 
 def promql(status: int, body: dict[str, Any], queries: list[str] | None = None) -> PromQl:

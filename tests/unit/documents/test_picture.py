@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import subprocess
+from pathlib import Path
 
 from fixtures.environment.file import ROOT
 
@@ -18,9 +20,20 @@ def test_picture_is_drawn_from_its_source() -> None:
 
 
 def test_every_room_that_is_told_is_there() -> None:
-    """And every part of `tests` is told."""
+    """And every part of `tests`, every room of `fixtures` and every folder at the top is told."""
     rooms = re.findall(r"^\| `([\w./]+)` \|", (DOCS / "architecture.md").read_text(), re.MULTILINE)
-    parts = {f"tests/{each.name}/" for each in (ROOT / "tests").iterdir() if any(each.glob("test_*.py"))}
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    folders = {Path(each).parts[:-1] for each in listed.splitlines()}
+    parts = {f"{'/'.join(each[:2])}/" for each in folders if each[:1] in {("tests",), ("fixtures",)} and len(each) > 1}
+    top = {f"{each[0]}/" for each in folders if each and not each[0].startswith(".")}
 
     assert [room for room in rooms if not (ROOT / room).exists()] == []
-    assert parts <= set(rooms)
+    assert parts | top - {"tests/", "docs/"} <= set(rooms)
+
+
+def test_every_room_of_fixtures_is_in_the_picture() -> None:
+    """And nothing that is no room."""
+    drawn = re.findall(r"<b>([\w/ ]+)</b>", (DOCS / "architecture.dot").read_text())
+    rooms = {f"{each.parent.name}/" for each in (ROOT / "fixtures").glob("*/__init__.py")}
+
+    assert {name for names in drawn for name in names.split()} == rooms

@@ -15,7 +15,7 @@ def test_image_has_the_sources_of_a_run() -> None:
     names = {path.relative_to(build.ROOT).as_posix() for path in build.copied()}
 
     assert names == {
-        *("LICENSE", "requirements-suite.lock", "conftest.py", "pyproject.toml", "environments", "fixtures"),
+        *("LICENSE", "requirements-suite.lock", "conftest.py", "pytest.ini", "environments", "fixtures"),
         *("manifests/base", "manifests/overlays", "tests/acceptance", "tests/chaos"),
     }
     assert [name for name in names if not (build.ROOT / name).exists()] == []

@@ -29,7 +29,7 @@ def complaints(reference: Reference, surroundings: Surroundings = lint.HERE) -> 
     return [(each.rule, f"{each.field}: {each.wrong}") for each in lint.findings(reference, surroundings)]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['rule']}: {case['found'][0]}")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['rule']}: {case['change']}: {case['found'][0]}")
 def test_rule_complains_at_the_field(case: dict[str, object]) -> None:
     """One mistake is found by its own rule, and by no other."""
     kind, _, pointer = str(case["change"]).partition(" ")

@@ -75,9 +75,9 @@ def test_what_nobody_promised_leaves_no_verdict_when_it_is_late() -> None:
 
 
 def test_plan_is_for_the_portal_as_its_users_come_to_it(tmp_path: Path) -> None:
-    """Hostname, address, trust and sign-in are those of the entrance."""
+    """Hostname, address, trust and sign-in are those of the portal."""
 
-    class Entrance:
+    class Portal:
         hostname, address, ca_file, timeout = "portal.test", "192.0.2.1", tmp_path / "ca.crt", 7.0
         headers = PLAN.headers
 
@@ -85,7 +85,7 @@ def test_plan_is_for_the_portal_as_its_users_come_to_it(tmp_path: Path) -> None:
             return f"https://portal.test{path}"
 
     (tmp_path / "ca.crt").write_text("PEM")
-    plan = plan_for(Entrance(), PLAN.pressure, longest=60)  # type: ignore[arg-type] # all that is used of one
+    plan = plan_for(Portal(), PLAN.pressure, longest=60)  # type: ignore[arg-type] # all that is used of one
 
     assert (plan.url, plan.address, plan.ca, plan.timeout) == ("https://portal.test", "192.0.2.1", "PEM", 7)
     assert (plan.pages, plan.longest) == (CATALOG, 60)

@@ -135,7 +135,7 @@ def test_target_status_is_a_feature(config: dict[str, object] | None, *, enabled
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("30s", 30), ("1m", 60), ("1500ms", 1.5), ("2h", 7200), ("", 60), ("soon", 60)]
+    ("text", "seconds"), [("30s", 30), ("1m", 60), ("1m30s", 90), ("1500ms", 1.5), ("2h", 7200), ("", 60), ("soon", 60)]
 )
 def test_durations_are_read_as_the_crd_has_them(text: str, seconds: float) -> None:
     """What is no duration counts as the default."""

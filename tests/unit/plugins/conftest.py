@@ -12,23 +12,23 @@ from typing import Any, cast
 import pytest
 
 from fixtures.environment.file import ROOT
-from fixtures.plugins import judging
-from fixtures.plugins.run import OPEN, OpenRun
+from fixtures.plugins.opened import OpenRun
+from fixtures.plugins.state import RunState
 
 NO_OTHERS = "PYTEST_DISABLE_PLUGIN_AUTOLOAD"
 INI = f"""[pytest]
 addopts = --import-mode=importlib --strict-markers -p no:locust -p no:cacheprovider
 pythonpath = {ROOT}
 """
-OPENED_IN_A_PROCESS = "import fixtures.plugins.judging\nfixtures.plugins.judging.open_run = lambda config: None\n"
+OPENED_IN_A_PROCESS = "from fixtures.plugins.state import RunState\nRunState.open = lambda self: None\n"
 """For the conftest of a project that another process judges: opening a run needs no target."""
 
 
-def opened_as(run: SimpleNamespace) -> Callable[[pytest.Config], None]:
+def opened_as(run: SimpleNamespace) -> Callable[[RunState], None]:
     """Opens a run as this one."""
 
-    def opened(config: pytest.Config) -> None:
-        config.stash[OPEN] = cast("OpenRun", run)
+    def opened(state: RunState) -> None:
+        state.run = cast("OpenRun", run)
 
     return opened
 
@@ -61,9 +61,9 @@ class Project:
             f'extends = "{ROOT}/environments/local.toml"\npermissions = {permissions}\nrequired = {required}\n'
         )
 
-    def opens(self, opened: Callable[[pytest.Config], None]) -> None:
+    def opens(self, opened: Callable[[RunState], None]) -> None:
         """Have its runs opened so."""
-        self.monkeypatch.setattr(judging, "open_run", opened)
+        self.monkeypatch.setattr(RunState, "open", opened)
 
     def run(self, *arguments: str) -> pytest.RunResult:
         """Judge it."""

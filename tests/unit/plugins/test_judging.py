@@ -11,6 +11,7 @@ import pytest
 
 from fixtures.environment.file import ROOT
 from fixtures.outcomes import NoVerdictError
+from fixtures.plugins.state import RunState
 from tests.unit.plugins.conftest import Project
 
 pytest_plugins = ["pytester"]
@@ -203,7 +204,7 @@ def test_exit_code_says_whether_to_promote(run: Run, chosen: str, required: str,
 def test_run_that_cannot_be_opened_has_no_verdict(run: Run, project: Project) -> None:
     """No test runs; the reason is told once."""
 
-    def closed(_: pytest.Config) -> None:
+    def closed(_: RunState) -> None:
         raise NoVerdictError("expected: a cluster")
 
     project.opens(closed)

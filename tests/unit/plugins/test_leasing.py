@@ -8,6 +8,8 @@ from typing import Any, cast
 import pytest
 
 from fixtures.api.client import GuardedClient
+from fixtures.disruption import tenure as tenure_module
+from fixtures.disruption.tenure import Tenure, holding, leftovers, when_free
 from fixtures.environment.model import Environment
 from fixtures.lease.holder import Holder
 from fixtures.lease.journal import ANNOTATION, Heal, Journal, Uncordon
@@ -15,7 +17,7 @@ from fixtures.lease.lease import RunLease
 from fixtures.objects.manifest import Manifest
 from fixtures.outcomes import NoVerdictError
 from fixtures.plugins import leasing
-from fixtures.plugins.leasing import Tenure, holding, leftovers
+from fixtures.plugins.state import state_of
 from fixtures.reference.reference import Reference
 from tests.unit.fakecluster import LEASES, FakeCluster, later
 from tests.unit.fakeserver import Server
@@ -141,7 +143,7 @@ def test_run_waits_until_a_pipeline_has_deployed(
     cluster: FakeCluster, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It tells who is at work since when, once, and begins when nobody is."""
-    monkeypatch.setattr(leasing, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(tenure_module, "LOOK_AGAIN", 0.01)
     pipelines(cluster)
     lease = RunLease(server.api(), "portal", "acceptance-backstage", Holder("me", "jane@laptop"))
     told: list[str] = []
@@ -150,7 +152,7 @@ def test_run_waits_until_a_pipeline_has_deployed(
         told.append(text)
         later(0.05, lambda: cluster.remove(LEASES, "acceptance-backstage"))
 
-    assert leasing.when_free(lease, lease.take, within=5, tell=tell) == {}
+    assert when_free(lease, lease.take, within=5, tell=tell) == {}
 
     [once] = told
     assert once == (
@@ -171,12 +173,12 @@ def test_lease_that_does_not_become_free_is_no_verdict(
     cluster: FakeCluster, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing was judged; nothing is broken."""
-    monkeypatch.setattr(leasing, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(tenure_module, "LOOK_AGAIN", 0.01)
     pipelines(cluster)
     lease = RunLease(server.api(), "portal", "acceptance-backstage", Holder("me", "jane@laptop"))
 
     with pytest.raises(NoVerdictError) as late:
-        leasing.when_free(lease, lease.take, within=0.05, tell=lambda _: None)
+        when_free(lease, lease.take, within=0.05, tell=lambda _: None)
 
     assert str(late.value) == (
         "expected: nobody else to hold Lease portal/acceptance-backstage within 0.05 s\n"
@@ -191,13 +193,12 @@ def test_command_line_says_whether_to_wait(
     """`--restore` as well as a run."""
     chosen_environment = environment("observe", "disrupt", lease_free=0.05)
     run = SimpleNamespace(environment=chosen_environment, client=client(server), reference=REFERENCE)
-    monkeypatch.setattr(leasing, "open_run", lambda _: run)
-    monkeypatch.setattr(leasing, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(tenure_module, "LOOK_AGAIN", 0.01)
     pipelines(cluster)
 
-    assert restored(Config(restore=True, lease="fail"), monkeypatch, "disrupt") == 6
+    assert restored(Config(restore=True, lease="fail"), "disrupt", run=run) == 6
     assert "22:31:04 UTC, until somebody deletes it" in capsys.readouterr().out
-    assert restored(Config(restore=True, lease="wait"), monkeypatch, "disrupt") == 6
+    assert restored(Config(restore=True, lease="wait"), "disrupt", run=run) == 6
     assert "within 0.05 s" in capsys.readouterr().out
 
 
@@ -205,14 +206,14 @@ def test_observer_waits_too_and_holds_nothing(
     cluster: FakeCluster, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It only reads."""
-    monkeypatch.setattr(leasing, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(tenure_module, "LOOK_AGAIN", 0.01)
     pipelines(cluster)
     config, remembered = Config(restore=False, lease="wait"), list[bool]()
-    witness = SimpleNamespace(remember=lambda: remembered.append(True))
+    change_detector = SimpleNamespace(remember=lambda: remembered.append(True))
     begin = cast("Any", leasing.run_lease).__wrapped__
     later(0.05, lambda: cluster.remove(LEASES, "acceptance-backstage"))
 
-    assert next(begin(config, environment("observe"), client(server), REFERENCE, witness)) is None
+    assert next(begin(config, environment("observe"), client(server), REFERENCE, change_detector)) is None
 
     assert (remembered, cluster.changes(), cluster.collections[LEASES]) == ([True], [], {})
 
@@ -230,34 +231,32 @@ class Config:
         return {"--restore": self.restore, "--env": "prod", "--image": None, "--lease": self.lease}[name]
 
 
-def restored(config: Config, monkeypatch: pytest.MonkeyPatch, *permissions: str) -> int | None:
-    """What `pytest --restore` comes to in an environment."""
-    chosen = SimpleNamespace(permissions=frozenset(permissions), name="prod")
-    monkeypatch.setattr(leasing, "draft", lambda _: chosen)
+def restored(config: Config, *permissions: str, run: object = None) -> int | None:
+    """What `pytest --restore` comes to in an environment, whose target is open."""
+    state = state_of(cast("Any", config))
+    state.draft = cast("Any", SimpleNamespace(permissions=frozenset(permissions), name="prod"))
+    state.run = cast("Any", run)
     return leasing.pytest_cmdline_main(cast("Any", config))
 
 
-def test_restore_is_refused_where_nothing_may_be_disrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restore_is_refused_where_nothing_may_be_disrupted() -> None:
     """One sentence; without the option nothing happens."""
-    assert restored(Config(restore=False), monkeypatch, "observe") is None
+    assert restored(Config(restore=False), "observe") is None
     with pytest.raises(pytest.UsageError) as refused:
-        restored(Config(restore=True), monkeypatch, "observe")
+        restored(Config(restore=True), "observe")
 
     assert str(refused.value) == (
         "expected: an environment that allows disrupt, as --restore changes the target; seen: prod"
     )
 
 
-def test_restore_says_what_it_did(
-    cluster: FakeCluster, server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_restore_says_what_it_did(cluster: FakeCluster, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 0, or 6 where something is left."""
     run = SimpleNamespace(environment=environment("observe", "disrupt"), client=client(server), reference=REFERENCE)
-    monkeypatch.setattr(leasing, "open_run", lambda _: run)
 
-    assert restored(Config(restore=True), monkeypatch, "disrupt") == 0
+    assert restored(Config(restore=True), "disrupt", run=run) == 0
     dead_run(server, Heal("database-stopped"))
-    assert restored(Config(restore=True), monkeypatch, "disrupt") == 6
+    assert restored(Config(restore=True), "disrupt", run=run) == 6
 
     assert capsys.readouterr().out.splitlines()[:2] == [
         "nothing to put back",

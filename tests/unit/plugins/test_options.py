@@ -10,6 +10,9 @@ from tests.unit.environment.conftest import RECORDED, written
 pytest_plugins = ["pytester"]
 
 
+PLUGINS = ("-p", "fixtures.plugins.options", "-p", "fixtures.plugins.run")
+
+
 class TestCommandLine:
     """`pytest` with the options of the plugin."""
 
@@ -19,7 +22,7 @@ class TestCommandLine:
         ready = f'target.ready = [["false"], ["cat", "{RECORDED}"]]'
         path = written(pytester.path, f'extends = "local"\n{ready}')
 
-        result = pytester.runpytest_inprocess("-p", "fixtures.plugins.options", f"--env={path}", "--show-environment")
+        result = pytester.runpytest_inprocess(*PLUGINS, f"--env={path}", "--show-environment")
 
         assert result.ret == pytest.ExitCode.OK
         result.stdout.fnmatch_lines(["portal.hostname *backstage.lab.test* ready command (hostname)"])
@@ -29,7 +32,7 @@ class TestCommandLine:
         """A failing command is told in one sentence."""
         path = written(pytester.path, 'extends = "local"\ntarget.ready = [["false"]]')
 
-        result = pytester.runpytest_inprocess("-p", "fixtures.plugins.options", f"--env={path}", "--show-environment")
+        result = pytester.runpytest_inprocess(*PLUGINS, f"--env={path}", "--show-environment")
 
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         result.stderr.fnmatch_lines(["ERROR: expected: the target made ready; seen: exit code 1: *"])
@@ -38,7 +41,7 @@ class TestCommandLine:
         """Unit tests run whatever --env says."""
         pytester.makepyfile("def test_nothing(): pass")
 
-        result = pytester.runpytest_inprocess("-p", "fixtures.plugins.options", "--env=none")
+        result = pytester.runpytest_inprocess(*PLUGINS, "--env=none")
 
         result.assert_outcomes(passed=1)
 
@@ -46,7 +49,7 @@ class TestCommandLine:
         """It is a usage error, not the failure of a test."""
         pytester.makepyfile("def test_first(): pass\ndef test_second(timeouts): pass")
 
-        result = pytester.runpytest_inprocess("-p", "fixtures.plugins.options", "--env=prod")
+        result = pytester.runpytest_inprocess(*PLUGINS, "--env=prod")
 
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         result.stderr.fnmatch_lines(["ERROR: environments/prod.toml: cluster.context: expected: *; seen: SET-ME"])
@@ -62,7 +65,7 @@ class TestCommandLine:
         ready = f'target.ready = [["mkdir", "{mark}"], ["cat", "{RECORDED}"]]'
         path = written(pytester.path, f'extends = "local"\n{ready}')
 
-        result = pytester.runpytest_inprocess("-p", "fixtures.plugins.options", f"--env={path}", "--color=yes")
+        result = pytester.runpytest_inprocess(*PLUGINS, f"--env={path}", "--color=yes")
 
         result.assert_outcomes(passed=2)
         assert mark.is_dir()

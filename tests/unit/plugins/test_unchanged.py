@@ -9,7 +9,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from fixtures.evidence import collect
 from fixtures.lease.changed_meanwhile import ChangedMeanwhileError
 from fixtures.outcomes import NoVerdictError, said
 from fixtures.plugins import judging, unchanged
@@ -41,7 +40,7 @@ class Ended:
     output: str
 
 
-class Witness:
+class Detector:
     """Sees what the checks leave in the current directory."""
 
     def __init__(self) -> None:
@@ -59,9 +58,9 @@ class Witness:
 def watched(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project on whose target somebody keeps an eye all the time; evidence is not what matters here."""
     nothing = dict.fromkeys(("client", "reference", "environment", "started"))
-    project.opens(opened_as(SimpleNamespace(witness=Witness(), tested={}, **nothing)))
+    project.opens(opened_as(SimpleNamespace(change_detector=Detector(), tested={}, secrets=(), **nothing)))
     monkeypatch.setattr(unchanged, "LOOK_EVERY", 0)
-    monkeypatch.setattr(collect, "collect", lambda *_: None)
+    monkeypatch.setattr(judging, "collect", lambda *_: None)
     monkeypatch.setattr(judging, "Objects", lambda _: None)
     return project
 

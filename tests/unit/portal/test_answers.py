@@ -16,7 +16,7 @@ from fixtures.environment.tables import PortalTable
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal import answers
 from fixtures.portal.answers import Answer, ask, own_page, redirects, unanswered
-from fixtures.portal.client import Entrance
+from fixtures.portal.client import Portal
 
 HOSTNAME = "backstage.lab.test"
 PORTAL = PortalTable.model_validate(
@@ -26,9 +26,9 @@ IAP = PORTAL.model_copy(update={"auth": "iap", "iap_audience": "audience"})
 PAGE = f"<html>{PORTAL.marker}></html>"
 
 
-def entrance(address: str = "127.0.0.1", portal: PortalTable = PORTAL) -> Entrance:
+def portal(address: str = "127.0.0.1", portal: PortalTable = PORTAL) -> Portal:
     """A way to the portal."""
-    return Entrance(HOSTNAME, address, None, 5, portal)
+    return Portal(HOSTNAME, address, None, 5, portal)
 
 
 async def _answer(request: web.Request) -> web.Response:
@@ -49,19 +49,19 @@ def port(serve: Callable[[web.Application], str]) -> int:
 
 def test_request_goes_to_the_address_and_asks_for_the_name(port: int) -> None:
     """DNS is not asked, and the server hears the portal's name."""
-    answer = ask(entrance(), f"http://{HOSTNAME}:{port}/page?a=b")
+    answer = ask(portal(), f"http://{HOSTNAME}:{port}/page?a=b")
 
     assert answer == Answer("127.0.0.1", 200, body=f"{HOSTNAME}:{port} wants /page?a=b", generated_by_proxy=True)
 
 
 def test_request_may_ask_for_another_name_than_tls_does(port: int) -> None:
     """What is no portal's can be asked for at the portal's address."""
-    assert ask(entrance(), f"http://{HOSTNAME}:{port}/", host="nobody.invalid").body == "nobody.invalid wants /"
+    assert ask(portal(), f"http://{HOSTNAME}:{port}/", host="nobody.invalid").body == "nobody.invalid wants /"
 
 
 def test_redirect_is_an_answer(port: int) -> None:
     """It is not followed."""
-    answer = ask(entrance(), f"http://{HOSTNAME}:{port}/old")
+    answer = ask(portal(), f"http://{HOSTNAME}:{port}/old")
 
     assert (answer.status, answer.location) == (301, f"https://{HOSTNAME}:{port}/new")
 
@@ -71,7 +71,7 @@ def test_silence_is_an_answer_that_says_why() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
 
-    assert str(ask(entrance(), f"http://{HOSTNAME}:{port}/")) == "127.0.0.1: no answer: Connection refused"
+    assert str(ask(portal(), f"http://{HOSTNAME}:{port}/")) == "127.0.0.1: no answer: Connection refused"
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_no_answer_breaks_the_promise_unless_it_lies_with_the_prober(
     error: OSError | httpx.RequestError, kind: type[Exception], text: str
 ) -> None:
     """What is said is the innermost cause, at which address."""
-    found = unanswered(entrance("10.0.0.1"), "an answer", error)
+    found = unanswered(portal("10.0.0.1"), "an answer", error)
 
     assert (type(found), str(found)) == (kind, text)
 
@@ -179,7 +179,7 @@ def test_no_answer_is_no_verdict_if_the_control_page_does_not_answer_either() ->
     cut_off = PORTAL.model_copy(update={"control_url": f"http://127.0.0.1:{port}/"})
 
     with pytest.raises(NoVerdictError) as ended:
-        ask(entrance(portal=cut_off), f"http://{HOSTNAME}:{port}/")
+        ask(portal(portal=cut_off), f"http://{HOSTNAME}:{port}/")
 
     assert str(ended.value) == (
         "expected: an answer of 127.0.0.1\n"
@@ -200,7 +200,7 @@ def test_connection_is_new_and_trusts_only_the_given_authority(tmp_path: Path) -
     """A file without certificates is an error of the environment, not of the portal."""
     empty = tmp_path / "ca.pem"
     empty.write_text("")
-    nobody = Entrance(HOSTNAME, "127.0.0.1", empty, 5, PORTAL)
+    nobody = Portal(HOSTNAME, "127.0.0.1", empty, 5, PORTAL)
 
     with pytest.raises(ssl.SSLError):
         ask(nobody, "/")

@@ -16,7 +16,7 @@ from fixtures.environment.tables import PortalTable
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal import browser
 from fixtures.portal.browser import Shown
-from fixtures.portal.client import Entrance
+from fixtures.portal.client import Portal
 
 PORTAL = PortalTable.model_validate(
     {"hostname": "portal.example", "tls_minimum": "TLSv1.2", "certificate_days_left": 1, "auth": "guest"}
@@ -73,7 +73,7 @@ def test_sign_in_page_is_enough_only_where_nobody_can_be_signed_in(auth: str, *,
 
 def test_chromium_is_told_only_what_the_environment_says() -> None:
     """With DNS and a public certificate it finds its way like any user's."""
-    public = Entrance("portal.example", None, None, 1.0, PORTAL)
+    public = Portal("portal.example", None, None, 1.0, PORTAL)
 
     assert browser.options(public, "") == [*browser.QUIET]
     assert browser.options(public.at("192.0.2.7"), "a2V5")[len(browser.QUIET) :] == [

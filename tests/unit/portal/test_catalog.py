@@ -12,7 +12,7 @@ from fixtures.environment.tables import PortalTable
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal import catalog
 from fixtures.portal.catalog import CatalogAnswer, catalog_answer, conclusive
-from fixtures.portal.client import Entrance
+from fixtures.portal.client import Portal
 
 ENTITIES = [
     {"kind": "Component", "metadata": {"name": "aligner", "namespace": "default"}},
@@ -47,7 +47,7 @@ def asked(handler: Handler) -> httpx.Response:
         (answered(200, json=[]), "200 with an empty list"),
         (answered(200, text=""), "200 with an empty body"),
         (answered(200, text="<!DOCTYPE html>\n<html>"), '200 with "<!DOCTYPE html> <html>"'),
-        (answered(200, json={"items": []}), "200 with an empty list"),
+        pytest.param(answered(200, json={"items": []}), "200 with an empty list", id="no items"),
         (answered(500, json=STOPPED), "500 Error: connect ECONNREFUSED 127.0.0.1:5432"),
         (answered(503, text=BACKEND_DOWN), '503 with "no healthy upstream"'),
         (answered(502, json={"code": 502}), '502 with "{"code":502}"'),
@@ -97,8 +97,8 @@ def test_summary_counts_the_answers_without_entities() -> None:
     assert catalog.summary([good, good]) == "2 good ones"
 
 
-class Answering(Entrance):
-    """An entrance behind which a function answers."""
+class Answering(Portal):
+    """A portal behind which a function answers."""
 
     def __init__(self, handler: Handler, **settings: str) -> None:
         common = {"hostname": "portal.example", "tls_minimum": "TLSv1.2", "certificate_days_left": 1, "auth": "none"}
@@ -162,10 +162,10 @@ def test_sign_in_that_backstage_refuses_ends_the_wait(status: int, *, expected: 
 def test_refused_token_of_the_suite_is_no_broken_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     """A token that has expired says nothing of the portal."""
     monkeypatch.setenv("PORTAL_TOKEN", "out-of-date")
-    entrance = Answering(lambda _: httpx.Response(401), auth="bearer", token_variable="PORTAL_TOKEN")  # noqa: S106
+    portal = Answering(lambda _: httpx.Response(401), auth="bearer", token_variable="PORTAL_TOKEN")  # noqa: S106
 
     with pytest.raises(NoVerdictError) as failed:
-        catalog.ask_catalog(entrance)
+        catalog.ask_catalog(portal)
 
     assert str(failed.value) == (
         "expected: entities from https://portal.example/api/catalog/entities\n"
@@ -189,7 +189,7 @@ def test_entity_is_looked_up_by_its_name() -> None:
         paths.append(request.url.path)
         return httpx.Response(404 if "nobody" in request.url.path else 200)
 
-    entrance = Answering(entity)
-    assert catalog.has_entity(entrance, "component:default/aligner")
-    assert not catalog.has_entity(entrance, "user:default/nobody")
+    portal = Answering(entity)
+    assert catalog.has_entity(portal, "component:default/aligner")
+    assert not catalog.has_entity(portal, "user:default/nobody")
     assert paths[0] == "/api/catalog/entities/by-name/component/default/aligner"

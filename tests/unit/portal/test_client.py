@@ -11,20 +11,20 @@ import pytest
 import fixtures.portal.client
 from fixtures.environment.tables import PortalTable
 from fixtures.outcomes import NoVerdictError
-from fixtures.portal.client import Entrance, Pinned, entrance_of
+from fixtures.portal.client import Pinned, Portal, portal_of
 from fixtures.portal.pinned import Pin
 
 PORTAL: dict[str, Any] = {"hostname": "portal.test", "tls_minimum": "TLSv1.2", "certificate_days_left": 1}
 Answer = Callable[[httpx.Request], httpx.Response]
 
 
-def entrance(monkeypatch: pytest.MonkeyPatch, answer: Answer, **portal: object) -> Entrance:
+def portal(monkeypatch: pytest.MonkeyPatch, answer: Answer, **portal: object) -> Portal:
     """The way to a portal that answers so."""
-    found = entrance_of(PortalTable.model_validate({**PORTAL, **portal}), timeout=1)
+    found = portal_of(PortalTable.model_validate({**PORTAL, **portal}), timeout=1)
     transport = httpx.MockTransport(answer)
-    anonymous = Entrance.anonymous
+    anonymous = Portal.anonymous
     monkeypatch.setattr(
-        Entrance, "anonymous", lambda self, **options: anonymous(self, **{"transport": transport, **options})
+        Portal, "anonymous", lambda self, **options: anonymous(self, **{"transport": transport, **options})
     )
     return found
 
@@ -38,7 +38,7 @@ def echo(request: httpx.Request) -> httpx.Response:
 
 def test_guest_is_signed_in_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the portal's own token."""
-    way = entrance(monkeypatch, echo, auth="guest")
+    way = portal(monkeypatch, echo, auth="guest")
 
     with way.client(headers={"Accept": "text/html"}) as http:
         seen = http.get("/").json()
@@ -56,7 +56,7 @@ def test_user_of_iap_is_signed_in_twice(monkeypatch: pytest.MonkeyPatch) -> None
         return httpx.Response(200, json={"backstageIdentity": {"token": "user's"}})
 
     monkeypatch.setattr(fixtures.portal.client, "for_iap", lambda audience: f"token for {audience}")
-    way = entrance(monkeypatch, answer, auth="iap", iap_audience="portal")
+    way = portal(monkeypatch, answer, auth="iap", iap_audience="portal")
 
     assert way.headers == {"Proxy-Authorization": "Bearer token for portal", "Authorization": "Bearer user's"}
     assert asked == ["Bearer token for portal"]
@@ -64,7 +64,7 @@ def test_user_of_iap_is_signed_in_twice(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_bearer_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the variable that the file names, or there is no verdict."""
-    way = entrance(monkeypatch, echo, auth="bearer", token_variable="PORTAL_TOKEN")  # noqa: S106 - a name
+    way = portal(monkeypatch, echo, auth="bearer", token_variable="PORTAL_TOKEN")  # noqa: S106 - a name
     monkeypatch.delenv("PORTAL_TOKEN", raising=False)
     with pytest.raises(NoVerdictError) as refused:
         way.client()
@@ -78,7 +78,7 @@ def test_bearer_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch
 
 def test_portal_that_lets_nobody_in_breaks_its_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signing in needs the database: a 500 there is what users see."""
-    way = entrance(monkeypatch, lambda _: httpx.Response(500), auth="guest")
+    way = portal(monkeypatch, lambda _: httpx.Response(500), auth="guest")
 
     with pytest.raises(AssertionError) as broken:
         way.client()
@@ -98,7 +98,7 @@ def test_no_answer_is_the_probers_trouble_where_the_control_page_fails_too(
     def fail(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
 
-    way = entrance(monkeypatch, fail, auth="guest", control_url="https://control.test/")
+    way = portal(monkeypatch, fail, auth="guest", control_url="https://control.test/")
     monkeypatch.setattr(httpx, "get", lambda _url, **_options: httpx.Response(control))
 
     with pytest.raises(kind, match="expected: sign-in at"):
@@ -107,7 +107,7 @@ def test_no_answer_is_the_probers_trouble_where_the_control_page_fails_too(
 
 def test_pinned_address_keeps_the_name() -> None:
     """Connection to the address; TLS and Host speak of the portal."""
-    way = entrance_of(PortalTable.model_validate({**PORTAL, "auth": "none", "pinned_address": "127.0.0.9"}), timeout=1)
+    way = portal_of(PortalTable.model_validate({**PORTAL, "auth": "none", "pinned_address": "127.0.0.9"}), timeout=1)
     sent: list[httpx.Request] = []
 
     class Recording(Pinned):

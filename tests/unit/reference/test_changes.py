@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from kubernetes.client import ApiException
 
-from fixtures.lease.changed_meanwhile import ChangedMeanwhileError, Witness
+from fixtures.lease.changed_meanwhile import ChangeDetector, ChangedMeanwhileError
 from fixtures.objects.manifest import Body, Manifest
 from fixtures.outcomes import NoVerdictError, said
 from fixtures.reference.changes import change_of
@@ -131,7 +131,7 @@ class Target:
         manifests = tuple(source.the(kind) for kind in KINDS)
         secret = Manifest({"kind": "Secret", "metadata": {"name": "token"}})
         self.read = reading()
-        self.witness = Witness(Reference(source.source, (*manifests, secret)), self._now)
+        self.detector = ChangeDetector(Reference(source.source, (*manifests, secret)), self._now)
 
     def _now(self, body: Body) -> Body | None:
         return self.read(body)
@@ -140,14 +140,14 @@ class Target:
 def test_witness_names_all_that_was_changed() -> None:
     """Two objects by two people; Secrets are not looked at."""
     target = Target()
-    target.witness.remember()
-    target.witness.check()
+    target.detector.remember()
+    target.detector.check()
     target.read = reading(
         Deployment=recorded("deployment-set-image"), HorizontalPodAutoscaler=recorded("horizontalpodautoscaler-patched")
     )
 
     with pytest.raises(ChangedMeanwhileError) as changed:
-        target.witness.check()
+        target.detector.check()
 
     assert str(changed.value) == (
         "expected: nobody to change what is judged while it is judged\n"
@@ -159,14 +159,14 @@ def test_witness_names_all_that_was_changed() -> None:
 def test_what_was_changed_before_is_not_the_runs() -> None:
     """A run that applies, or that waited for a pipeline, begins anew."""
     target = Target()
-    target.witness.remember()
+    target.detector.remember()
     target.read = reading(Deployment=recorded("deployment-set-image"))
     before = datetime.now(UTC)
 
-    target.witness.remember()
+    target.detector.remember()
 
-    target.witness.check()
-    assert target.witness.since >= before
+    target.detector.check()
+    assert target.detector.since >= before
 
 
 @pytest.mark.parametrize("error", [ApiException(status=403), NoVerdictError(said("an answer", "none", "kubectl"))])
@@ -174,17 +174,17 @@ def test_what_cannot_be_read_is_left_out(error: Exception) -> None:
     """Promise drift has no verdict then; the rest is still watched."""
     target = Target()
     target.read = reading(ServiceAccount=error)
-    target.witness.remember()
-    target.witness.check()
+    target.detector.remember()
+    target.detector.check()
     target.read = reading(ServiceAccount=error, Deployment=None)
 
     with pytest.raises(ChangedMeanwhileError, match="Deployment backstage/backstage deleted"):
-        target.witness.check()
+        target.detector.check()
 
 
 def test_scaling_is_the_autoscalers_where_the_reference_has_one() -> None:
     """Without it somebody scaled by hand."""
     target = Target()
-    target.witness.remember()
+    target.detector.remember()
     target.read = reading(Deployment=recorded("deployment-scaled"))
-    target.witness.check()
+    target.detector.check()

@@ -99,7 +99,7 @@ def portal(packed: str) -> httpx.MockTransport:
     return httpx.MockTransport(answer)
 
 
-class Entrance:
+class Portal:
     """A way to that portal."""
 
     def __init__(self, transport: httpx.BaseTransport) -> None:
@@ -119,7 +119,7 @@ class Entrance:
 )
 def test_heaviest_request_is_for_the_largest_script_that_must_be_compressed(packed: str, path: str) -> None:
     """Where nothing is compressed, a query of the catalog; the page that stands for what is not there is no script."""
-    page, seconds = heaviest(Entrance(portal(packed)))  # type: ignore[arg-type] # all that is used of one
+    page, seconds = heaviest(Portal(portal(packed)))  # type: ignore[arg-type] # all that is used of one
 
     assert page.path == path
     assert 0 < seconds < 1
@@ -132,7 +132,7 @@ def test_portal_that_does_not_answer_leaves_no_verdict_about_scaling() -> None:
         raise httpx.ConnectError("connection refused", request=request)
 
     with pytest.raises(NoVerdictError) as failed:
-        heaviest(Entrance(httpx.MockTransport(refuse)))  # type: ignore[arg-type] # all that is used of one
+        heaviest(Portal(httpx.MockTransport(refuse)))  # type: ignore[arg-type] # all that is used of one
     assert str(failed.value) == (
         "expected: the scripts of the portal's page\n"
         "seen: ConnectError: connection refused\n"

@@ -22,7 +22,7 @@ READINESS_GATE = "cloud.google.com/load-balancer-neg-ready"
 
 
 class Delays(NamedTuple):
-    """Seconds."""
+    """How long an endpoint takes to join its group and to leave it, in seconds."""
 
     attach: float
     detach: float

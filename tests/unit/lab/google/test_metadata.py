@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from aiohttp import ClientError, web
+from aiohttp import web
 
 from lab import layout
 from lab.google import metadata
@@ -123,7 +123,7 @@ def test_caller_that_is_no_pod_is_refused(ask: Ask, monkeypatch: pytest.MonkeyPa
 
 def test_silent_cluster_is_told(ask: Ask, pods: Pods) -> None:
     """An unreachable API server is not the pod's fault."""
-    pods.answers = [ClientError("refused")]
+    pods.answers = [requests.ConnectionError("refused")]
 
     assert ask(ACCOUNTS + "default/token").status_code == 503
 

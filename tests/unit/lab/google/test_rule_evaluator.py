@@ -9,7 +9,7 @@ import pytest
 import requests
 from aiohttp import web
 
-from lab.google import rules
+from lab.google import rule_evaluator
 
 GENERATED = {"empty.yaml": "", "rules__acceptance__smoke.yaml": "groups: []\n"}
 
@@ -24,16 +24,16 @@ def test_files_become_what_was_generated(tmp_path: Path) -> None:
     (tmp_path / "rules__gone__gone.yaml").write_text("groups: []\n")
     (tmp_path / "empty.yaml").write_text("was not empty")
 
-    assert rules.write(GENERATED, tmp_path)
+    assert rule_evaluator.write(GENERATED, tmp_path)
 
     assert files(tmp_path) == GENERATED
 
 
 def test_nothing_is_reloaded_for_nothing(tmp_path: Path) -> None:
     """Files that are as they should be are no change."""
-    rules.write(GENERATED, tmp_path)
+    rule_evaluator.write(GENERATED, tmp_path)
 
-    assert not rules.write(GENERATED, tmp_path)
+    assert not rule_evaluator.write(GENERATED, tmp_path)
 
 
 def test_refused_rules_are_told(serve: Callable[[web.Application], str]) -> None:
@@ -46,4 +46,4 @@ def test_refused_rules_are_told(serve: Callable[[web.Application], str]) -> None
     application.add_routes([web.post("/-/reload", refuse)])
 
     with pytest.raises(requests.HTTPError, match="failed to reload config"):
-        rules.reload(serve(application))
+        rule_evaluator.reload(serve(application))

@@ -12,31 +12,28 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import kubernetes.client
-import kubernetes.config
 import requests
-import urllib3
-from kubernetes.client import ApiException
 
 from lab import layout
+from lab.kubernetes_api import Api
 
 log = logging.getLogger("rules")
 
-NAMESPACE, CONFIG_MAP = "gmp-system", "rules-generated"
+CONFIG_MAP = "api/v1/namespaces/gmp-system/configmaps/rules-generated"
 TURN = 2.0
 """Seconds between looks at the ConfigMap."""
 ANSWER_SECONDS = 5.0
 
 
-def generated() -> Mapping[str, str]:
+def generated(api: Api) -> Mapping[str, str]:
     """File name to rules, as the operator wrote them last; none before it has."""
     try:
-        found = kubernetes.client.CoreV1Api().read_namespaced_config_map(CONFIG_MAP, NAMESPACE)
-    except ApiException as error:
-        if error.status == requests.codes.not_found:
+        data: dict[str, str] = api.get(CONFIG_MAP).get("data", {})
+    except requests.HTTPError as error:
+        if error.response is not None and error.response.status_code == requests.codes.not_found:
             return {}
         raise
-    return found.data or {}
+    return data
 
 
 def write(rules: Mapping[str, str], directory: Path) -> bool:
@@ -61,18 +58,18 @@ def reload(prometheus: str) -> None:
 def main() -> None:
     """Look again and again, whoever of the two does not answer; ends by any signal."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    kubernetes.config.load_kube_config()
+    api = Api.from_environment()
     central = f"http://{layout.GOOGLE_ADDRESS}:{layout.PROMETHEUS_PORT}"
     stale = True
     while True:
         try:
-            rules = generated()
+            rules = generated(api)
             stale = write(rules, layout.RULES) or stale
             if stale:
                 reload(central)
                 log.info("evaluating %s", ", ".join(sorted(rules)) or "nothing")
                 stale = False
-        except (ApiException, urllib3.exceptions.HTTPError, requests.RequestException) as error:
+        except requests.RequestException as error:
             log.info("trying on: %s", error)
         time.sleep(TURN)
 

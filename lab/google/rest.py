@@ -1,4 +1,4 @@
-"""What the stand-ins with an HTTP face share: Google's error bodies, bearer tokens, faults, start."""
+"""What the stand-ins of REST APIs share: Google's error bodies, bearer tokens, start."""
 
 from __future__ import annotations
 
@@ -25,14 +25,6 @@ ERRORS = {
 }
 
 
-def fault(name: str) -> str | None:
-    """The argument of the active fault of that name ("" if it has none), or None. See `lab.faults`."""
-    try:
-        return (layout.FAULTS_DIR / name).read_text().strip()
-    except FileNotFoundError:
-        return None
-
-
 def api_error(code: int, message: str, reason: str | None = None) -> web.HTTPException:
     """An exception that aiohttp answers with Google's JSON error body."""
     status, usual_reason = ERRORS.get(code, ("UNKNOWN", "unknown"))
@@ -52,6 +44,6 @@ def authenticate(request: web.Request, iam: Iam, scopes: set[str]) -> Principal:
 
 
 def serve(app: web.Application, port: int) -> None:
-    """Run the application on Google's address until SIGTERM, one log line per decision of its own."""
+    """Run the application on Google's address until SIGTERM; it logs its own decisions, not every request."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     web.run_app(app, host=layout.GOOGLE_ADDRESS, port=port, access_log=None, print=None, shutdown_timeout=1.0)

@@ -15,7 +15,7 @@ from fixtures.api.client import CONNECTIONS, GuardedClient
 from fixtures.guard.permissions import PERMISSIONS, Guard, beyond_observing
 from fixtures.guard.request_attributes import Access, Namespaces
 from fixtures.outcomes import NoVerdictError
-from fixtures.plugins.preflight import Findings, custom_kinds, gathered, judge, preflight, questions, summary
+from fixtures.preflight.rights import Findings, custom_kinds, gathered, judge, preflight, questions, summary
 from tests.unit.apiserver import RECORDED, Answer, Json, Request, Server, as_json, refusal, serving
 
 NAMESPACES = Namespaces(deployment="backstage", route="backstage", gateway="mcp")

@@ -16,12 +16,13 @@ import yaml
 from typing_extensions import override
 
 from fixtures.api.client import GuardedClient
-from fixtures.environment.model import Environment
+from fixtures.environment.file import Draft, LoadedEnvironment
 from fixtures.guard.permissions import Guard, beyond_observing
 from fixtures.guard.request_attributes import Access, ForbiddenByEnvironmentError, Namespaces
 from fixtures.outcomes import NoVerdictError
 from fixtures.plugins import prove_guard
-from fixtures.plugins.guard_proof import CANARY, POLICY, prove, send, unguarded, writes
+from fixtures.plugins.state import state_of
+from fixtures.preflight.guard_proof import CANARY, POLICY, prove, send, unguarded, writes
 from tests.unit.apiserver import RECORDED, Answer, Request, Server, as_json, refusal, serving
 
 NAMESPACES = Namespaces(deployment="backstage", route="backstage", gateway="mcp")
@@ -162,13 +163,13 @@ def test_unguarded_client_lets_nothing_else_pass() -> None:
 
 def run(server: Server, monkeypatch: pytest.MonkeyPatch, *permissions: str) -> int | None:
     """`pytest --prove-guard` in an environment of these permissions."""
-    environment = cast("Environment", SimpleNamespace(name="prod"))
-    config = SimpleNamespace(getoption=lambda _: True)
-    monkeypatch.setattr(prove_guard, "permissions", lambda _: frozenset(permissions))
-    monkeypatch.setattr(prove_guard, "draft", lambda _: environment)
-    monkeypatch.setattr(prove_guard, "loaded_environment", lambda _: SimpleNamespace(environment=environment))
+    config = cast("pytest.Config", SimpleNamespace(getoption=lambda _: True, stash=pytest.Stash()))
+    state = state_of(config)
+    state.permissions = frozenset(permissions)
+    state.draft = cast("Draft", SimpleNamespace(name="prod"))
+    state.loaded = cast("LoadedEnvironment", SimpleNamespace(environment=None))
     monkeypatch.setattr(prove_guard, "connected", lambda _: client_of(server))
-    return prove_guard.pytest_cmdline_main(cast("Any", config))
+    return prove_guard.pytest_cmdline_main(config)
 
 
 def test_run_prints_who_refused_what(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,123 @@
+"""HTTPRoutes as GKE reads them: what is attached, what is refused, and which backends are found."""
+
+from __future__ import annotations
+
+import pytest
+
+from lab.google.loadbalancer.configuration.routes import intersection
+from lab.google.loadbalancer.dataplane.backends import MISSING
+from lab.google.loadbalancer.objects import Object, Problem
+from tests.unit.lab.google.loadbalancer.world import World
+
+
+def test_backend_of_another_namespace_needs_a_grant(world: World) -> None:
+    """Without one it is answered 500."""
+    world.kinds["Service"]["apps/backstage"] = world.kinds["Service"]["backstage/backstage"]
+    world.rule["backendRefs"][0]["namespace"] = "apps"
+    assert world.parent().unresolved is not None
+    assert world.virtual_host()[0]["route"]["weighted_clusters"]["clusters"][0]["name"] == MISSING
+
+    world.add(
+        "{kind: ReferenceGrant, metadata: {name: g, namespace: apps}, spec: {"
+        "from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: backstage}],"
+        "to: [{group: '', kind: Service}]}}"
+    )
+    assert world.parent().unresolved is None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"allowedRoutes": {"namespaces": {"from": "Same"}}}, "NotAllowedByListeners"),
+        ({"allowedRoutes": {"namespaces": {"from": "All"}, "kinds": [{"kind": "GRPCRoute"}]}}, "NotAllowedByListeners"),
+        (
+            {"allowedRoutes": {"namespaces": {"from": "Selector", "selector": {"matchLabels": {"team": "other"}}}}},
+            "NotAllowedByListeners",
+        ),
+        ({"hostname": "*.example.com"}, "NoMatchingListenerHostname"),
+        ({"name": "tls"}, "NoMatchingParent"),
+    ],
+)
+def test_listener_that_does_not_take_the_route(world: World, change: Object, reason: str) -> None:
+    """Each reason of the Gateway API; nothing is attached."""
+    world.gateway["spec"]["listeners"][1] |= change
+    parent = world.parent()
+
+    assert parent.refused is not None
+    assert parent.refused.reason == reason
+    assert parent.hostnames == {}
+
+
+def test_selector_takes_namespaces_with_the_label(world: World) -> None:
+    """The listener decides, by the labels of the route's namespace."""
+    expression = {"key": "team", "operator": "In", "values": ["portal"]}
+    namespaces = {"from": "Selector", "selector": {"matchExpressions": [expression]}}
+    world.gateway["spec"]["listeners"][1]["allowedRoutes"] = {"namespaces": namespaces}
+
+    assert world.parent().refused is None
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"timeouts": {"request": "10s"}}, "Timeouts are not supported."),
+        ({"name": "main"}, "Names of route rules are not supported."),
+        ({"matches": [{"method": "GET"}]}, "Method matching is not supported."),
+        (
+            {"matches": [{"path": {"type": "RegularExpression", "value": "/.*"}}]},
+            "Path match type RegularExpression is not supported.",
+        ),
+        (
+            {"matches": [{"headers": [{"name": "a", "value": "b", "type": "RegularExpression"}]}]},
+            "Match type RegularExpression of headers is not supported.",
+        ),
+        ({"filters": [{"type": "CORS", "cors": {}}]}, "Filter type CORS is not supported."),
+        (
+            {"filters": [{"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplaceFullPath"}}}]},
+            "Path rewrites are not supported.",
+        ),
+        (
+            {"filters": [{"type": "RequestRedirect", "requestRedirect": {"statusCode": 308}}]},
+            "Redirect status code 308 is not supported.",
+        ),
+        (
+            {"filters": [{"type": "RequestRedirect", "requestRedirect": {"port": 8443}}]},
+            "Port redirects are not supported.",
+        ),
+        ({"backendRefs": [{"name": "x", "filters": [{}]}]}, "Filters of a backendRef are not supported."),
+    ],
+)
+def test_what_gke_does_not_implement_is_refused(world: World, rule: Object, message: str) -> None:
+    """With GKE's code, so that the search for it leads somewhere; the route is not served."""
+    world.rule |= rule
+
+    expected = f'Error GWCER104: HTTPRoute "backstage/backstage" is misconfigured, err: {message}'
+    assert world.parent().refused == Problem("UnsupportedValue", expected)
+    assert world.programme().backends == {}
+
+
+def test_port_of_a_parent_reference_is_refused(world: World) -> None:
+    """ParentRefPort is not among GKE's features either."""
+    world.route["spec"]["parentRefs"][0]["port"] = 443
+
+    refused = world.parent().refused
+    assert refused is not None
+    assert refused.reason == "UnsupportedValue"
+
+
+@pytest.mark.parametrize(
+    ("listener", "route", "expected"),
+    [
+        ("", [], ["*"]),
+        ("a.test", [], ["a.test"]),
+        ("", ["a.test"], ["a.test"]),
+        ("*.a.test", ["x.a.test", "x.y.a.test", "a.test", "b.test"], ["x.a.test", "x.y.a.test"]),
+        ("x.a.test", ["*.a.test"], ["x.a.test"]),
+        ("*.a.test", ["*.b.a.test"], ["*.b.a.test"]),
+        ("*.b.a.test", ["*.a.test"], ["*.b.a.test"]),
+        ("a.test", ["b.test"], []),
+    ],
+)
+def test_hostnames_intersect(listener: str, route: list[str], expected: list[str]) -> None:
+    """A wildcard stands for one label or more, never for none."""
+    assert intersection(listener, route) == expected
