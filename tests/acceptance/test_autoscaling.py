@@ -20,7 +20,7 @@ from fixtures.load.in_cluster import LoadCluster
 from fixtures.load.load import Making
 from fixtures.objects.manifest import Field
 from fixtures.outcomes import NoVerdictError, said
-from fixtures.platform.autoscaler import Autoscaler, autoscaler_of, bounds_of, complaint
+from fixtures.platform.autoscaler import Autoscaler, autoscaler_of, bounds_of, last_warning
 from fixtures.portal.client import Portal
 from fixtures.reference.reference import Reference
 from fixtures.report.check import Check
@@ -57,7 +57,7 @@ def wait_until_active(
     """Waits until the HPA works on real numbers."""
 
     def describe(seen: Autoscaler) -> str:
-        warned = complaint(objects.list("v1", "Event", scaled.hpa.namespace), scaled.hpa)
+        warned = last_warning(objects.list("v1", "Event", scaled.hpa.namespace), scaled.hpa)
         return f"{seen}; {warned}" if warned else str(seen)
 
     return lambda: wait_for(
@@ -109,8 +109,8 @@ def test_autoscaler_works_on_real_numbers(wait_until_active: Callable[[], Autosc
     """How many pods serve the portal is decided by what they really use."""
     active = wait_until_active()
 
-    for figure in active.figures:
-        check.measured(figure.name, figure.current or 0, figure.unit)
+    for metric in active.metrics:
+        check.measured(metric.name, metric.current or 0, metric.unit)
 
 
 def test_number_of_pods_lies_within_its_bounds(

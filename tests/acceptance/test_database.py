@@ -12,7 +12,7 @@ from fixtures.api.pods import Pod
 from fixtures.api.port_forward import Tunnel
 from fixtures.database import cloud_sql, seen_by_users, sql
 from fixtures.database.cloud_sql import Instance, Proxy, SqlAdmin
-from fixtures.database.seen_by_users import Use
+from fixtures.database.seen_by_users import Evidence
 from fixtures.environment.model import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.google.rest import GoogleApis
@@ -95,25 +95,27 @@ def test_user_and_databases_exist(admin: SqlAdmin, environment: Environment) -> 
     wanted, users, names = environment.cloud_sql, admin.users(), admin.databases()
     missing = sorted(set(wanted.databases) - set(names))
 
-    assert any(each.name == wanted.iam_user and each.kind in cloud_sql.IAM_USERS for each in users), said(
+    assert any(each.name == wanted.iam_user and each.kind in cloud_sql.IAM_USER_TYPES for each in users), said(
         f"user {wanted.iam_user} of IAM", ", ".join(map(str, users)) or "none", admin.users_command
     )
     assert not missing, said(f"databases {', '.join(wanted.databases)}", f"no {', '.join(missing)}", admin.describe)
 
 
 @pytest.fixture
-def use(portal: Portal, google: GoogleApis, environment: Environment, deployed: Reference) -> Use:
+def use(portal: Portal, google: GoogleApis, environment: Environment, deployed: Reference) -> Evidence:
     """Whether the database works for users, by the first source that can tell."""
 
-    def sources() -> Iterator[Use]:
+    def sources() -> Iterator[Evidence]:
         yield seen_by_users.by_catalog(portal)
         promql = PromQl(google, environment.google, deployed.the("PodMonitoring"))
         yield seen_by_users.by_operations(promql, environment.metrics.database_operations)
 
-    return seen_by_users.decided(sources(), "[portal] auth and [metrics] database_operations of the environment")
+    return seen_by_users.first_conclusive(
+        sources(), "[portal] auth and [metrics] database_operations of the environment"
+    )
 
 
-def test_database_works_for_users(use: Use, check: Check, deployed: Reference) -> None:
+def test_database_works_for_users(use: Evidence, check: Check, deployed: Reference) -> None:
     """What users ask of the portal is answered from its database."""
     check.decided_by(use.source)
     deployment = deployed.the("Deployment")
@@ -180,7 +182,7 @@ def test_backstage_is_connected(tunnels: tuple[Tunnel, ...], environment: Enviro
 def test_another_user_is_refused(tunnels: tuple[Tunnel, ...], environment: Environment, timeouts: Timeouts) -> None:
     """Backstage's identity opens Backstage's own account in the database and no other."""
     tunnel, wanted = tunnels[0], environment.cloud_sql
-    refusal = sql.refusal(tunnel, wanted.other_user, wanted.databases[0], within=timeouts.sql_query)
+    refusal = sql.login_refusal(tunnel, wanted.other_user, wanted.databases[0], within=timeouts.sql_query)
 
     assert refusal, said(
         f"user {wanted.other_user} to be refused", "admitted without a password", f"{RUNBOOK}#database"

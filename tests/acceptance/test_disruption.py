@@ -19,7 +19,7 @@ from fixtures.disruption.tenure import Tenure
 from fixtures.environment.model import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.outcomes import said
-from fixtures.platform.disruption_budget import budgets_of, coverage
+from fixtures.platform.disruption_budget import coverage, list_budgets
 from fixtures.portal.client import Portal
 from fixtures.report.check import Check
 from fixtures.traffic.running import Traffic, under_load
@@ -33,7 +33,7 @@ def test_budget_covers_exactly_the_backstage_pods(
     """Maintenance spares Backstage's pods for one another: all of them, and nobody else's."""
     wanted = maintained.wanted
     there = tuple(map(Pod, objects.list("v1", "Pod", wanted.namespace)))
-    found = coverage(wanted, budgets_of(objects, wanted.namespace), there, pods)
+    found = coverage(wanted, list_budgets(objects, wanted.namespace), there, pods)
 
     assert found.exact, said(
         f"{wanted} over exactly {', '.join(pod.name for pod in pods)}",

@@ -23,7 +23,7 @@ from fixtures.reference.reference import Reference
 from fixtures.reference.topology import routed_services
 from fixtures.report.check import Check
 from fixtures.subject.gateway import VERSION, Gateway, programmed, read_gateway
-from fixtures.subject.routes import rivals, route_of, routes_of
+from fixtures.subject.routes import competing_routes, route_of, routes_of
 from fixtures.waiting import wait_for
 
 
@@ -98,7 +98,7 @@ def test_routes_are_accepted(
     found = wait_for(
         expected,
         lambda: routes_of(deployed, objects, gateway),
-        until=lambda routes: routes.accepted or routes.hopeless,
+        until=lambda routes: routes.accepted or routes.unrecoverable,
         within=deadlines.route_accepted,
         look_next=look_next,
     )
@@ -113,8 +113,10 @@ def test_no_other_route_claims_the_hostname(
     gateway, hostname = read(), environment.portal.hostname
     routes = [route_of(each, gateway) for each in objects.list(VERSION, "HTTPRoute")]
     own = [f"{each.namespace}/{each.name}" for each in deployed.of_kind("HTTPRoute")]
-    claiming = [each.key for each in routes if each.key in own and each.claim(gateway.serving(hostname), hostname)]
-    others = [each.key for each in rivals(routes, own, gateway, hostname)]
+    claiming = [
+        each.key for each in routes if each.key in own and each.specificity(gateway.serving(hostname), hostname)
+    ]
+    others = [each.key for each in competing_routes(routes, own, gateway, hostname)]
 
     look_next = "kubectl get httproutes -A"
     assert claiming, said(f"a route of the deployment for {hostname} at an HTTPS listener", "none", look_next)
@@ -150,7 +152,7 @@ def test_health_check_policy_is_attached(
 
 
 @pytest.fixture
-def opinions(
+def read_backends(
     *,
     deployed: Reference,
     service: Manifest,
@@ -165,15 +167,15 @@ def opinions(
 
     def ask_all() -> LoadBalancerBackends:
         live = Manifest(objects.get(service.body) or {})
-        endpoints = load_balancer.endpoints_if_allowed(google, environment.google.compute, resources, live)
-        return load_balancer.backends(pods_of(deployed.the("Deployment"), client), endpoints)
+        states = load_balancer.endpoint_states_if_allowed(google, environment.google.compute, resources, live)
+        return load_balancer.backends_of(pods_of(deployed.the("Deployment"), client), states)
 
     return ask_all
 
 
 def test_load_balancer_finds_every_pod_healthy(
     *,
-    opinions: Callable[[], LoadBalancerBackends],
+    read_backends: Callable[[], LoadBalancerBackends],
     service: Manifest,
     portal: Portal,
     read: Callable[[], Gateway],
@@ -185,8 +187,8 @@ def test_load_balancer_finds_every_pod_healthy(
 
     found = wait_for(
         expected,
-        opinions,
-        until=lambda each: not each.denied,
+        read_backends,
+        until=lambda each: not each.unhealthy,
         within=deadlines.endpoint_attached,
         look_next=look_next,
     )

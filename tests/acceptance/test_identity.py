@@ -21,7 +21,7 @@ def containers(
     deployed: Reference, pods: tuple[Pod, ...], client: GuardedClient, timeouts: Timeouts
 ) -> tuple[Container, ...]:
     """The container of each Ready pod that users' requests come to; there is at least one."""
-    name = workload_identity.asking_container(deployed)
+    name = workload_identity.serving_container_name(deployed)
     ready = [pod for pod in pods if pod.ready]
     look_next = f"kubectl -n {pods[0].namespace} describe pod {pods[0].name}"
     assert ready, said("a Ready pod", ", ".join(map(str, pods)), look_next)
@@ -45,8 +45,8 @@ def test_service_account_names_the_google_account(
     live = Manifest(objects.get(service_account.body) or {})
 
     named = [
-        *(("reference", workload_identity.annotated(each)) for each in rendered),
-        ("cluster", workload_identity.annotated(live) if live.body else "no such ServiceAccount"),
+        *(("reference", workload_identity.google_account_of(each)) for each in rendered),
+        ("cluster", workload_identity.google_account_of(live) if live.body else "no such ServiceAccount"),
     ]
 
     expected = environment.identity.service_account
@@ -73,7 +73,7 @@ def test_pod_gets_a_token_of_its_google_account(containers: tuple[Container, ...
     """Every pod is given a token to act as Backstage's Google account, whose name alone would open nothing."""
     expected = environment.identity.service_account
 
-    asked = {container: workload_identity.ask(container) for container in containers}
+    asked = {container: workload_identity.read_account(container) for container in containers}
 
     wrong = [f"{container}: {found}" for container, found in asked.items() if not found.usable_as(expected)]
     look_next = f"gcloud iam service-accounts get-iam-policy {expected}: roles/iam.workloadIdentityUser"

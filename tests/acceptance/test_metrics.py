@@ -15,15 +15,15 @@ from fixtures.environment.timeouts import Timeouts
 from fixtures.google.rest import GoogleApis
 from fixtures.metrics.podmonitoring import (
     OPERATOR_CONFIG,
-    Targets,
+    ScrapedPods,
     by_status,
     by_up,
-    interval,
     ports,
-    read_scraping,
+    scrape_interval,
+    status_of,
     target_status_enabled,
 )
-from fixtures.metrics.promql import PromQl, coverage, together
+from fixtures.metrics.promql import PromQl, coverage, sum_by_instance
 from fixtures.objects.manifest import Field, Manifest
 from fixtures.reference.reference import Reference
 from fixtures.report.check import Check
@@ -53,15 +53,15 @@ def read_ready(deployed: Reference, client: GuardedClient) -> Callable[[], tuple
 @pytest.fixture
 def read_targets(
     objects: Objects, podmonitoring: Manifest, promql: PromQl, read_ready: Callable[[], tuple[Pod, ...]]
-) -> Callable[[], Targets]:
+) -> Callable[[], ScrapedPods]:
     """Reads which Ready pods are scraped: from the PodMonitoring's status where that is kept up, else from `up`."""
     kept_up = target_status_enabled(objects.get(OPERATOR_CONFIG))
 
-    def read() -> Targets:
-        scraping = read_scraping(Field(objects.get(podmonitoring.body)))
-        if kept_up and not scraping.left_behind(datetime.now(UTC)):
+    def read() -> ScrapedPods:
+        scraping = status_of(Field(objects.get(podmonitoring.body)))
+        if kept_up and not scraping.stale(datetime.now(UTC)):
             return by_status(scraping, len(read_ready()), len(ports(podmonitoring)))
-        return by_up(promql.up(2 * interval(podmonitoring)), read_ready(), ports(podmonitoring))
+        return by_up(promql.up(2 * scrape_interval(podmonitoring)), read_ready(), ports(podmonitoring))
 
     return read
 
@@ -75,7 +75,7 @@ def test_monitoring_is_configured(objects: Objects, podmonitoring: Manifest, dea
     """Monitoring has taken over what it is asked to collect."""
     wait_for(
         f"{podmonitoring} to be ConfigurationCreateSuccess at its generation",
-        lambda: read_scraping(Field(objects.get(podmonitoring.body))),
+        lambda: status_of(Field(objects.get(podmonitoring.body))),
         until=lambda scraping: scraping.configured,
         within=deadlines.scrape_status,
         look_next=look_at(podmonitoring),
@@ -83,7 +83,7 @@ def test_monitoring_is_configured(objects: Objects, podmonitoring: Manifest, dea
 
 
 def test_every_ready_pod_is_scraped(
-    read_targets: Callable[[], Targets], podmonitoring: Manifest, deadlines: Timeouts, check: Check
+    read_targets: Callable[[], ScrapedPods], podmonitoring: Manifest, deadlines: Timeouts, check: Check
 ) -> None:
     """Every pod that serves users is asked how it is doing, and answers."""
     targets = wait_for(
@@ -107,7 +107,7 @@ def test_every_metric_has_a_fresh_sample_of_every_pod(
     check: Check,
 ) -> None:
     """Requests, catalog and load of every pod can be seen as they are now."""
-    expected, window = environment.metrics.expected, 2 * interval(promql.podmonitoring)
+    expected, window = environment.metrics.expected, 2 * scrape_interval(promql.podmonitoring)
 
     covered = wait_for(
         f"a sample of each Ready pod and expected metric, not older than two scrapes ({window:g} s)",
@@ -132,12 +132,12 @@ def test_values_move_from_scrape_to_scrape(
     check: Check,
 ) -> None:
     """What is shown of a pod is measured again and again, not the same old figure."""
-    expected, window = environment.metrics.expected, 4 * interval(promql.podmonitoring)
+    expected, window = environment.metrics.expected, 4 * scrape_interval(promql.podmonitoring)
 
     covered = wait_for(
         f"some value of each Ready pod to change within four scrapes ({window:g} s)",
         lambda: coverage(
-            {MOVED: together(promql.changes(metric, window) for metric in expected)},
+            {MOVED: sum_by_instance(promql.changes(metric, window) for metric in expected)},
             read_ready(),
             ports(promql.podmonitoring),
         ),

@@ -15,7 +15,7 @@ from fixtures.reference.reference import Reference
 from fixtures.report.check import Check
 from fixtures.secrets.delivery import Delivery
 from fixtures.secrets.files import secret_files
-from fixtures.secrets.mounted import mounted_classes, unmounted, wanted
+from fixtures.secrets.mounted import entries_of, mounted_classes, unmounted
 from fixtures.waiting import wait_for
 
 STATUS = "SecretProviderClassPodStatus"
@@ -51,7 +51,7 @@ def reported(delivery: Delivery, ready: tuple[Pod, ...], check: Check) -> None:
 
 def test_class_lists_every_expected_secret(delivery: Delivery, environment: Environment) -> None:
     """Every credential that Backstage needs is asked for."""
-    listed = {each.secret for of_class in delivery.live_classes() for each in wanted(of_class)}
+    listed = {each.secret for of_class in delivery.live_classes() for each in entries_of(of_class)}
 
     missing = [name for name in environment.secrets.expected if name not in listed]
 

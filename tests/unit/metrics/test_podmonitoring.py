@@ -9,10 +9,10 @@ import pytest
 from fixtures.metrics.podmonitoring import (
     by_status,
     by_up,
-    duration,
-    interval,
     ports,
-    read_scraping,
+    scrape_interval,
+    seconds_of,
+    status_of,
     target_status_enabled,
 )
 from fixtures.objects.manifest import Field, Manifest
@@ -31,14 +31,14 @@ def scraping_with(pointer: str, value: object) -> Field:
 
 def test_podmonitoring_of_the_lab_is_configured_and_scrapes() -> None:
     """Read from its status, which is fresh for a minute and a half."""
-    scraping = read_scraping(Field(PODMONITORING))
+    scraping = status_of(Field(PODMONITORING))
 
     assert scraping.configured
     assert (
         str(scraping) == "ConfigurationCreateSuccess=True; PodMonitoring/backstage/backstage/metrics: 2 of 2 targets up"
     )
-    assert not scraping.left_behind(UPDATED + timedelta(seconds=90))
-    assert scraping.left_behind(UPDATED + timedelta(seconds=91))
+    assert not scraping.stale(UPDATED + timedelta(seconds=90))
+    assert scraping.stale(UPDATED + timedelta(seconds=91))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_podmonitoring_of_the_lab_is_configured_and_scrapes() -> None:
 )
 def test_podmonitoring_that_is_not_configured_says_why(pointer: str, value: object, seen: str) -> None:
     """Another generation, a refusal, or nothing yet."""
-    scraping = read_scraping(scraping_with(pointer, value))
+    scraping = status_of(scraping_with(pointer, value))
 
     assert not scraping.configured
     assert seen in str(scraping)
@@ -59,7 +59,7 @@ def test_podmonitoring_that_is_not_configured_says_why(pointer: str, value: obje
 
 def test_absent_podmonitoring_is_not_configured() -> None:
     """As one without a status."""
-    scraping = read_scraping(Field(None))
+    scraping = status_of(Field(None))
 
     assert not scraping.configured
     assert str(scraping) == "no status"
@@ -69,7 +69,7 @@ def test_failed_wait_for_targets_names_what_fails() -> None:
     """The text with which the check fails while a target refuses to answer."""
     refused = {"labels": {}, "health": "down", "lastError": "connection refused"}
     status = scraping_with(f"{ENDPOINT}/sampleGroups/0/sampleTargets/0", refused)
-    down = read_scraping(Field(patched(status.mapping, f"{ENDPOINT}/unhealthyTargets", 1)))
+    down = status_of(Field(patched(status.mapping, f"{ENDPOINT}/unhealthyTargets", 1)))
 
     with pytest.raises(DeadlinePassedError) as failed:
         wait_for(
@@ -90,13 +90,13 @@ def test_failed_wait_for_targets_names_what_fails() -> None:
 
 def test_all_targets_are_up_when_they_are_as_many_as_ready_pods() -> None:
     """And as many endpoints as the PodMonitoring has, all asked of all collectors."""
-    scraping = read_scraping(Field(PODMONITORING))
+    scraping = status_of(Field(PODMONITORING))
 
     assert by_status(scraping, 2, 1).all_up
     assert not by_status(scraping, 3, 1).all_up
     assert not by_status(scraping, 0, 1).all_up
     assert str(by_status(scraping, 2, 2)).endswith("; 1 endpoints scraped of 2")
-    partly = read_scraping(scraping_with(f"{ENDPOINT}/collectorsFraction", "0.5"))
+    partly = status_of(scraping_with(f"{ENDPOINT}/collectorsFraction", "0.5"))
     assert str(by_status(partly, 2, 1)).endswith("2 of 2 targets up, 0.5 of the collectors asked")
 
 
@@ -106,10 +106,10 @@ def test_all_targets_are_up_when_they_are_as_many_as_ready_pods() -> None:
 )
 def test_quoted_port_scrapes_nothing(pointer: str, value: object, more: str) -> None:
     """Managed Prometheus leaves out what is 0: the number, or the whole endpoint, which is not left behind."""
-    nothing = read_scraping(scraping_with(pointer, value))
+    nothing = status_of(scraping_with(pointer, value))
 
     assert str(by_status(nothing, 2, 1)) == f"0 of 2 Ready pods scraped, by the status of the PodMonitoring{more}"
-    assert nothing.left_behind(UPDATED + timedelta(hours=1)) is not (value == [])
+    assert nothing.stale(UPDATED + timedelta(hours=1)) is not (value == [])
 
 
 def test_up_decides_where_the_status_does_not() -> None:
@@ -139,7 +139,7 @@ def test_target_status_is_a_feature(config: dict[str, object] | None, *, enabled
 )
 def test_durations_are_read_as_the_crd_has_them(text: str, seconds: float) -> None:
     """What is no duration counts as the default."""
-    assert duration(text) == seconds
+    assert seconds_of(text) == seconds
 
 
 def test_ports_and_interval_are_those_of_the_endpoints() -> None:
@@ -148,5 +148,5 @@ def test_ports_and_interval_are_those_of_the_endpoints() -> None:
     both = Manifest(patched(PODMONITORING, "/spec/endpoints/-", endpoint))
 
     assert ports(both) == ("metrics", "9464")
-    assert interval(both) == 30
-    assert interval(Manifest({})) == 60
+    assert scrape_interval(both) == 30
+    assert scrape_interval(Manifest({})) == 60

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from fixtures.google.rest import GoogleApis
-from fixtures.metrics.promql import PromQl, coverage, together
+from fixtures.metrics.promql import PromQl, coverage, sum_by_instance
 from fixtures.objects.manifest import Manifest
 from fixtures.outcomes import NoVerdictError
 from tests.unit.metrics.conftest import PODMONITORING, SETTINGS, pods
@@ -94,4 +94,4 @@ def test_coverage_is_complete_only_of_pods() -> None:
 
 def test_numbers_of_several_metrics_are_added() -> None:
     """By instance."""
-    assert together([{"a": 1.0, "b": 0.0}, {"a": 2.0}]) == {"a": 3.0, "b": 0.0}
+    assert sum_by_instance([{"a": 1.0, "b": 0.0}, {"a": 2.0}]) == {"a": 3.0, "b": 0.0}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fixtures.objects.manifest import Field, Manifest
-from fixtures.platform.autoscaler import autoscaler_of, bounds_of, complaint
+from fixtures.platform.autoscaler import autoscaler_of, bounds_of, last_warning
 from fixtures.waiting import DeadlinePassedError, wait_for
 from tests.unit.patched import ABSENT, patched
 from tests.unit.recorded_autoscaler import HPA, hpa_with
@@ -86,10 +86,10 @@ def test_figures_of_one_container_and_of_amounts_are_read() -> None:
 
     seen = autoscaler_of(Field(body))
 
-    assert [each.name for each in seen.figures] == ["cpu of backstage", "memory", "requests"]
-    assert [each.ratio for each in seen.figures] == [0.5, 0.5, 0.25]
-    assert seen.figure("cpu") == seen.figures[0]
-    assert seen.figure("nothing") is None
+    assert [each.name for each in seen.metrics] == ["cpu of backstage", "memory", "requests"]
+    assert [each.ratio for each in seen.metrics] == [0.5, 0.5, 0.25]
+    assert seen.metric("cpu") == seen.metrics[0]
+    assert seen.metric("nothing") is None
 
 
 def test_bounds_include_what_lies_between_them() -> None:
@@ -118,5 +118,5 @@ def test_complaint_is_the_last_warning_about_the_hpa() -> None:
         event("Normal", "backstage", "2026-11-24T12:00:30Z", "New size: 3"),
     ]
 
-    assert complaint(events, Manifest(HPA)) == "Failed: missing request for cpu in container x"
-    assert complaint(events[2:], Manifest(HPA)) == ""
+    assert last_warning(events, Manifest(HPA)) == "Failed: missing request for cpu in container x"
+    assert last_warning(events[2:], Manifest(HPA)) == ""

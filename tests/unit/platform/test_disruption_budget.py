@@ -12,7 +12,7 @@ from fixtures.platform.disruption_budget import (
     Budget,
     BudgetCoverage,
     DeadlockedBudgetError,
-    allows_one,
+    allows_eviction,
     budget_of,
     coverage,
     selects,
@@ -50,18 +50,18 @@ def pod(name: str, labels: Json, **metadata: object) -> Pod:
 def test_budget_tells_its_arithmetic() -> None:
     """What is there, what must stay, what may go."""
     assert str(budget()) == "portal/backstage: 2 healthy of 2, 1 must stay: 1 may be evicted"
-    assert allows_one(budget())
+    assert allows_eviction(budget())
 
 
 def test_budget_with_a_pod_missing_is_waited_for() -> None:
     """It will allow one again."""
-    assert not allows_one(budget(currentHealthy=1, disruptionsAllowed=0))
+    assert not allows_eviction(budget(currentHealthy=1, disruptionsAllowed=0))
 
 
 def test_budget_that_can_never_allow_one_is_not_waited_for() -> None:
     """The arithmetic is the message."""
     with pytest.raises(DeadlockedBudgetError) as failed:
-        allows_one(budget(desiredHealthy=2, disruptionsAllowed=0))
+        allows_eviction(budget(desiredHealthy=2, disruptionsAllowed=0))
 
     assert str(failed.value) == (
         "expected: a PodDisruptionBudget that lets maintenance take one pod\n"
@@ -75,7 +75,7 @@ def test_status_of_an_earlier_spec_says_nothing() -> None:
     behind = budget(observedGeneration=0, disruptionsAllowed=0)
     failed = budget(conditions=[{"type": "DisruptionAllowed", "reason": "SyncFailed"}], disruptionsAllowed=0)
 
-    assert not allows_one(behind)
+    assert not allows_eviction(behind)
     assert str(behind).endswith("0 may be evicted; computed for generation 0 of 1")
     assert str(failed).endswith("0 may be evicted; SyncFailed")
 

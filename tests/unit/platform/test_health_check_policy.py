@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fixtures.objects.manifest import Field, Manifest
-from fixtures.platform.health_check_policy import CONDITION, EVENT, Policy, policy_of, read_policy
+from fixtures.platform.health_check_policy import CONDITION, EVENT, HealthCheckPolicy, policy_of, read_policy
 from tests.unit.patched import patched
 from tests.unit.recorded_gateway import POLICY, Live, condition
 
@@ -16,7 +16,7 @@ def event(message: str, time: str, uid: str = "") -> Field:
     return Field({"involvedObject": about, "reason": "SYNC", "message": message, "lastTimestamp": time})
 
 
-def policy(*events: Field, conditions: list[dict[str, object]] | None = None) -> Policy:
+def policy(*events: Field, conditions: list[dict[str, object]] | None = None) -> HealthCheckPolicy:
     """The lab's with other conditions, and events."""
     return policy_of(Field(POLICY if conditions is None else patched(POLICY, "/status/conditions", conditions)), events)
 
@@ -37,7 +37,7 @@ FAILURE = event('Application of HealthCheckPolicy "backstage/backstage" failed: 
         pytest.param(policy(event("x was a success", "2026", "other"), conditions=[]), "", True, id="another's event"),
     ],
 )  # fmt: skip
-def test_policy_is_attached_if_a_source_of_truth_says_so(read: Policy, source: str, *, silent: bool) -> None:
+def test_policy_is_attached_if_a_source_of_truth_says_so(read: HealthCheckPolicy, source: str, *, silent: bool) -> None:
     """The condition, else the newest event; nothing else."""
     assert (read.source, read.silent) == (source, silent)
 

@@ -27,12 +27,12 @@ def pod(name: str, *gate: str, ready: str = "True", gated: bool = True, address:
     conditions = [{"type": "ContainersReady", "status": ready}]
     if gate:
         status, reason, message = gate
-        conditions.append({"type": load_balancer.GATE, "status": status, "reason": reason, "message": message})
+        conditions.append({"type": load_balancer.NEG_GATE, "status": status, "reason": reason, "message": message})
     return Pod(
         Field(
             {
                 "metadata": {"name": name},
-                "spec": {"readinessGates": [{"conditionType": load_balancer.GATE}] if gated else []},
+                "spec": {"readinessGates": [{"conditionType": load_balancer.NEG_GATE}] if gated else []},
                 "status": {"podIP": address, "conditions": conditions},
             }
         )
@@ -44,14 +44,14 @@ GOOD = pod("good", "True", READY, HEALTHY)
 
 def read(*pods: Pod, endpoints: dict[str, list[str]] | None = None) -> LoadBalancerBackends:
     """What is said of some pods."""
-    return load_balancer.backends(pods, endpoints)
+    return load_balancer.backends_of(pods, endpoints)
 
 
 def test_pod_that_the_load_balancer_found_healthy_is_kept() -> None:
     """Reason and message together."""
     found = read(GOOD)
 
-    assert (found.denied, found.unknown, found.sources) == (False, False, (load_balancer.NEG,))
+    assert (found.unhealthy, found.unknown, found.sources) == (False, False, (load_balancer.NEG,))
     assert str(found) == f"good: {load_balancer.NEG}: {READY} ({HEALTHY})"
 
 
@@ -70,8 +70,8 @@ def test_pod_of_which_nothing_is_said_is_neither_healthy_nor_not(unsaid: Pod) ->
     """True alone proves nothing; another source has to decide."""
     alone, asked = read(GOOD, unsaid), read(GOOD, unsaid, endpoints={"10.0.0.1": ["HEALTHY"]})
 
-    assert (alone.denied, alone.unknown) == (False, True)
-    assert (asked.denied, asked.unknown, asked.sources) == (False, False, (load_balancer.NEG, load_balancer.COMPUTE))
+    assert (alone.unhealthy, alone.unknown) == (False, True)
+    assert (asked.unhealthy, asked.unknown, asked.sources) == (False, False, (load_balancer.NEG, load_balancer.COMPUTE))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_pod_that_the_load_balancer_waits_for_is_not_healthy(waiting: Pod, text:
     """Only what is lacking is shown."""
     found = read(GOOD, waiting)
 
-    assert found.denied
+    assert found.unhealthy
     assert str(found) == f"x: {load_balancer.NEG}: {text}"
 
 
@@ -93,8 +93,8 @@ def test_pod_whose_containers_are_not_ready_is_no_backend() -> None:
     """Another promise's matter; without any other there is nothing to speak of."""
     starting = pod("x", "False", "LoadBalancerNegNotReady", "Waiting for pod", ready="False")
 
-    assert not read(GOOD, starting).denied
-    assert read(starting).denied
+    assert not read(GOOD, starting).unhealthy
+    assert read(starting).unhealthy
     assert str(read(starting)) == "no pod with ready containers"
 
 
@@ -102,7 +102,7 @@ def test_pod_that_has_become_unhealthy_since_is_denied_by_the_compute_api() -> N
     """The condition is written once, so the newer word counts."""
     found = read(GOOD, endpoints={"10.0.0.1": ["HEALTHY", "UNHEALTHY"]})
 
-    assert found.denied
+    assert found.unhealthy
     assert str(found) == f"good: {load_balancer.NEG}: {READY} ({HEALTHY}), Compute API: HEALTHY, UNHEALTHY"
 
 
@@ -141,7 +141,7 @@ def google(answer: httpx.MockTransport) -> GoogleApis:
 
 def test_compute_api_is_asked_for_the_groups_of_the_service_alone() -> None:
     """By the health of each of them; others' are nobody's business."""
-    found = load_balancer.endpoints_of(google(httpx.MockTransport(compute)), COMPUTE, PATHS, SERVICE)
+    found = load_balancer.endpoint_states(google(httpx.MockTransport(compute)), COMPUTE, PATHS, SERVICE)
 
     assert found == {"10.0.0.1": ["HEALTHY"], "10.0.0.2": ["HEALTHY"]}
 
@@ -150,7 +150,7 @@ def test_compute_api_is_asked_for_the_groups_of_the_service_alone() -> None:
 def test_service_without_a_note_of_its_groups_has_all_asked(noted: str | None) -> None:
     """The note is GKE's, and no part of any contract."""
     service = Manifest({"kind": "Service", "metadata": {"annotations": {load_balancer.NEG_STATUS: noted}}})
-    found = load_balancer.endpoints_of(google(httpx.MockTransport(compute)), COMPUTE, PATHS, service)
+    found = load_balancer.endpoint_states(google(httpx.MockTransport(compute)), COMPUTE, PATHS, service)
 
     assert found == {"10.0.0.1": ["HEALTHY"], "10.0.0.2": ["HEALTHY"] * 3}
 
@@ -159,7 +159,7 @@ def test_compute_api_that_refuses_or_is_not_named_leaves_it_to_others() -> None:
     """Its role is one that an identity can do without."""
     refusing = google(httpx.MockTransport(lambda _request: httpx.Response(403, json={})))
 
-    assert load_balancer.endpoints_if_allowed(refusing, COMPUTE, PATHS, SERVICE) is None
-    assert load_balancer.endpoints_if_allowed(refusing, None, PATHS, SERVICE) is None
+    assert load_balancer.endpoint_states_if_allowed(refusing, COMPUTE, PATHS, SERVICE) is None
+    assert load_balancer.endpoint_states_if_allowed(refusing, None, PATHS, SERVICE) is None
     with pytest.raises(NoVerdictError):
-        load_balancer.endpoints_of(refusing, COMPUTE, PATHS, SERVICE)
+        load_balancer.endpoint_states(refusing, COMPUTE, PATHS, SERVICE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.subject.hostname_match import covers, specificity
+from fixtures.subject.hostname_match import matches, specificity
 from tests.unit.recorded_gateway import HOSTNAME
 
 
@@ -22,7 +22,7 @@ from tests.unit.recorded_gateway import HOSTNAME
 )
 def test_pattern_covers_what_ends_like_it(pattern: str, hostname: str, *, covered: bool) -> None:
     """As the Gateway API has it: a wildcard stands for one label or more."""
-    assert covers(pattern, hostname) is covered
+    assert matches(pattern, hostname) is covered
 
 
 def test_more_exact_pattern_is_preferred() -> None:
