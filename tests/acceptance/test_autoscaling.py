@@ -16,8 +16,8 @@ from fixtures.disruption.tenure import Tenure
 from fixtures.environment.model import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.load import local
-from fixtures.load.in_cluster import LoadCluster
-from fixtures.load.load import Making
+from fixtures.load.in_cluster import InClusterLoad
+from fixtures.load.load import GenerateLoad
 from fixtures.objects.manifest import Field
 from fixtures.outcomes import NoVerdictError, said
 from fixtures.platform.autoscaler import Autoscaler, autoscaler_of, bounds_of, last_warning
@@ -78,16 +78,20 @@ def sent(results: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def making(environment: Environment, client: GuardedClient, tenure: Tenure, timeouts: Timeouts, sent: Path) -> Making:
+def making(
+    environment: Environment, client: GuardedClient, tenure: Tenure, timeouts: Timeouts, sent: Path
+) -> GenerateLoad:
     """Makes load: this machine, or pods in the target's cluster."""
     if not environment.load.workers:
-        return partial(local.making, folder=sent)
-    return partial(LoadCluster(client, tenure.journal, environment.load, timeouts.pod_replaced).making, folder=sent)
+        return partial(local.generate_load, folder=sent)
+    return partial(
+        InClusterLoad(client, tenure.journal, environment.load, timeouts.pod_replaced).generate_load, folder=sent
+    )
 
 
 @pytest.fixture(scope="module")
 def bring_crowd(
-    scaled: Scaled, client: GuardedClient, portal: Portal, timeouts: Timeouts, making: Making
+    scaled: Scaled, client: GuardedClient, portal: Portal, timeouts: Timeouts, making: GenerateLoad
 ) -> Callable[[], Visit]:
     """Lets a crowd come and go."""
     return partial(experiment.visit, scaled, client, portal, timeouts, making)

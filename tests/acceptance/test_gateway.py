@@ -17,7 +17,7 @@ from fixtures.outcomes import NotObservableError, said
 from fixtures.platform import load_balancer
 from fixtures.platform.health_check_policy import read_policy
 from fixtures.platform.load_balancer import LoadBalancerBackends
-from fixtures.portal.answers import GATEWAY_ERRORS, ask
+from fixtures.portal.answers import GATEWAY_ERRORS, fetch
 from fixtures.portal.client import Portal
 from fixtures.reference.reference import Reference
 from fixtures.reference.topology import routed_services
@@ -196,7 +196,7 @@ def test_load_balancer_finds_every_pod_healthy(
     # A pod's condition is never taken back: an error that users are answered now contradicts it.
     answers = wait_for(
         "requests answered by Backstage, not by an error of the load balancer's own,",
-        lambda: tuple(ask(portal.at(each), "/") for each in read().addresses),
+        lambda: tuple(fetch(portal.at(each), "/") for each in read().addresses),
         until=lambda seen: not any(each.status in GATEWAY_ERRORS for each in seen),
         within=deadlines.settled,
         look_next="the HealthCheckPolicy, and what it asks: kubectl get healthcheckpolicies -o yaml",

@@ -12,10 +12,10 @@ from fixtures.environment.model import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.outcomes import said
 from fixtures.portal import certificate, dns, tls_versions
-from fixtures.portal.answers import Answer, ask, own_page, page_meant, redirects, unanswered
-from fixtures.portal.certificate import Presented
+from fixtures.portal.answers import Answer, expected_page, fetch, is_backstage_page, no_answer_error, redirects_to
+from fixtures.portal.certificate import PresentedCertificate
 from fixtures.portal.client import Portal
-from fixtures.portal.dns import Resolved
+from fixtures.portal.dns import DnsAnswer
 from fixtures.report.check import Check
 from fixtures.subject.gateway import Gateway, read_gateway
 from fixtures.waiting import wait_for
@@ -44,14 +44,14 @@ def portals(environment: Environment, portal: Portal, gateway: Gateway) -> tuple
 
 
 @pytest.fixture(scope="module")
-def presented(portals: tuple[Portal, ...]) -> dict[str, Presented]:
+def presented(portals: tuple[Portal, ...]) -> dict[str, PresentedCertificate]:
     """What each address shows to whoever asks for the portal there."""
 
-    def at(portal: Portal, address: str) -> Presented:
+    def at(portal: Portal, address: str) -> PresentedCertificate:
         try:
-            return certificate.presented(address, portal.hostname, portal.ca_file, timeout=portal.timeout)
+            return certificate.fetch_certificate(address, portal.hostname, portal.ca_file, timeout=portal.timeout)
         except OSError as error:
-            raise unanswered(portal, f"a certificate for {portal.hostname}", error) from error
+            raise no_answer_error(portal, f"a certificate for {portal.hostname}", error) from error
 
     return {address: at(each, address) for each in portals if (address := each.address)}
 
@@ -70,14 +70,14 @@ def test_page_is_backstages_own(
 
     # One good answer proves little while a load balancer converges.
     wait_for(
-        f"{page_meant(table)} three times in a row at {environment.portal.hostname}",
-        lambda: tuple(ask(each, "/") for each in portals),
-        until=lambda answers: all(own_page(each, table) for each in answers),
+        f"{expected_page(table)} three times in a row at {environment.portal.hostname}",
+        lambda: tuple(fetch(each, "/") for each in portals),
+        until=lambda answers: all(is_backstage_page(each, table) for each in answers),
         within=deadlines.first_answer,
         every=1,
         in_a_row=3,
         look_next=f"kubectl -n {environment.namespaces.route} describe httproutes; curl -v {portals[0].url()}",
-        describe=lambda answers: shown(each for each in answers if not own_page(each, table)),
+        describe=lambda answers: shown(each for each in answers if not is_backstage_page(each, table)),
     )
 
     check.measured("addresses", len(portals), "")
@@ -98,18 +98,18 @@ def test_name_leads_to_the_load_balancer(
     assert right, said(expected, found, gateway.look_next)
 
 
-def found_in_dns(environment: Environment, timeouts: Timeouts) -> Resolved:
+def found_in_dns(environment: Environment, timeouts: Timeouts) -> DnsAnswer:
     """What the resolver answers; a target that no DNS knows has its pinned address."""
     table = environment.portal
     if table.pinned_address:
-        return Resolved(frozenset({str(table.pinned_address)}))
+        return DnsAnswer(frozenset({str(table.pinned_address)}))
     server = str(table.resolver) if table.resolver else None
     return dns.resolve(table, dns.lookup(server, timeout=timeouts.http_request))
 
 
-def test_certificate_is_trusted(portals: tuple[Portal, ...], presented: dict[str, Presented]) -> None:
+def test_certificate_is_trusted(portals: tuple[Portal, ...], presented: dict[str, PresentedCertificate]) -> None:
     """Browsers trust the portal's certificate."""
-    bad = {each: f"{seen.distrust}: {seen.certificate}" for each, seen in presented.items() if seen.distrust}
+    bad = {each: f"{seen.verify_error}: {seen.certificate}" for each, seen in presented.items() if seen.verify_error}
     whom = portals[0].ca_file or "this machine"
 
     assert presented
@@ -117,7 +117,7 @@ def test_certificate_is_trusted(portals: tuple[Portal, ...], presented: dict[str
 
 
 def test_certificate_is_for_the_hostname(
-    portals: tuple[Portal, ...], presented: dict[str, Presented], environment: Environment
+    portals: tuple[Portal, ...], presented: dict[str, PresentedCertificate], environment: Environment
 ) -> None:
     """The portal's certificate is for the portal's name."""
     hostname = environment.portal.hostname
@@ -128,7 +128,7 @@ def test_certificate_is_for_the_hostname(
 
 
 def test_certificate_does_not_expire_soon(
-    portals: tuple[Portal, ...], presented: dict[str, Presented], environment: Environment, check: Check
+    portals: tuple[Portal, ...], presented: dict[str, PresentedCertificate], environment: Environment, check: Check
 ) -> None:
     """The portal's certificate stays valid long enough for somebody to renew it."""
     least, now = environment.portal.certificate_days_left, datetime.now(UTC)
@@ -158,9 +158,9 @@ def test_old_tls_versions_are_refused(
     def accepted(portal: Portal) -> tuple[str, ...]:
         address = portal.address or ""
         try:
-            return tls_versions.accepted(address, portal.hostname, timeout=portal.timeout)
+            return tls_versions.accepted_versions(address, portal.hostname, timeout=portal.timeout)
         except OSError as error:
-            raise unanswered(portal, f"TLS at {address}", error) from error
+            raise no_answer_error(portal, f"TLS at {address}", error) from error
 
     taken = {each.address or "": accepted(each) for each in portals}
     bad = {each: ", ".join(seen) or "no version" for each, seen in taken.items() if not seen or {*seen} & {*offered}}
@@ -175,8 +175,8 @@ def test_plain_http_redirects_to_https(portals: tuple[Portal, ...], environment:
     """Whoever comes by plain HTTP is sent to the same page over HTTPS, for good."""
     hostname = environment.portal.hostname
     wanted = f"https://{hostname}{PATH}"
-    answers = [ask(each, f"http://{hostname}{PATH}") for each in portals]
-    bad = [each for each in answers if not redirects(each, wanted)]
+    answers = [fetch(each, f"http://{hostname}{PATH}") for each in portals]
+    bad = [each for each in answers if not redirects_to(each, wanted)]
 
     command = f"curl -v 'http://{hostname}{PATH}'"
     assert not bad, said(f"a permanent redirect (301 or 308) to {wanted}", shown(bad), command)
@@ -185,14 +185,14 @@ def test_plain_http_redirects_to_https(portals: tuple[Portal, ...], environment:
 def test_unknown_host_is_not_served_by_backstage(portals: tuple[Portal, ...], environment: Environment) -> None:
     """Backstage answers to its own name only."""
     table = environment.portal
-    answers = [ask(each, "/", host=NOBODY) for each in portals]
-    bad = [each for each in answers if own_page(each, table)]
+    answers = [fetch(each, "/", host=NOBODY) for each in portals]
+    bad = [each for each in answers if is_backstage_page(each, table)]
     # Saying nothing to a stranger is as good, from somebody who answers to the portal's name.
-    silent = [ask(each, "/") for each, answer in zip(portals, answers, strict=True) if not answer.status]
+    silent = [fetch(each, "/") for each, answer in zip(portals, answers, strict=True) if not answer.status]
 
     assert all(each.status for each in silent), said("an answer for the portal's name", shown(silent), "promise https")
     command = f"curl -v -H 'Host: {NOBODY}' {portals[0].url()}; hostnames of the HTTPRoute and of the listener"
-    assert not bad, said(f"no page of Backstage for {NOBODY}", f"{page_meant(table)} at {shown(bad)}", command)
+    assert not bad, said(f"no page of Backstage for {NOBODY}", f"{expected_page(table)} at {shown(bad)}", command)
 
 
 def shown(answers: Iterable[Answer]) -> str:

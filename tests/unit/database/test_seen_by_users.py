@@ -52,7 +52,7 @@ def test_catalog_decides_if_backstage_itself_answers(
     answer: CatalogAnswer, monkeypatch: pytest.MonkeyPatch, *, works: bool | None
 ) -> None:
     """A load balancer knows nothing of the database."""
-    monkeypatch.setattr(catalog, "ask_catalog", lambda _: answer)
+    monkeypatch.setattr(catalog, "query_catalog", lambda _: answer)
 
     assert by_catalog(PORTAL) == Evidence("a catalog query", works, str(answer))
 
@@ -64,7 +64,7 @@ def test_catalog_that_cannot_be_asked_decides_nothing(kind: type[Exception], mon
     def unreachable(_: Portal) -> CatalogAnswer:
         raise kind(said("entities", "ConnectError", "curl"))
 
-    monkeypatch.setattr(catalog, "ask_catalog", unreachable)
+    monkeypatch.setattr(catalog, "query_catalog", unreachable)
 
     assert by_catalog(PORTAL) == Evidence("a catalog query", None, "ConnectError")
 

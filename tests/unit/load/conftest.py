@@ -16,9 +16,9 @@ from fixtures.environment.tables import LoadTable
 from fixtures.guard.permissions import Guard
 from fixtures.guard.request_attributes import Namespaces
 from fixtures.lease.journal import Journal
-from fixtures.load.in_cluster import LoadCluster
+from fixtures.load.in_cluster import InClusterLoad
 from fixtures.load.plan import PRESSURE, USERS, LoadPlan, LoadRow, Tick
-from fixtures.load.share import line_of
+from fixtures.load.share import format_line
 from fixtures.traffic.plan import Page
 
 Json = dict[str, Any]
@@ -92,11 +92,11 @@ class Kubelet:
             if self.mute:
                 await stream.close()
                 return
-            said = [line_of(Tick(0, {USERS: 2, PRESSURE: 9}, {USERS: 2, PRESSURE: 9})), "over"]
+            said = [format_line(Tick(0, {USERS: 2, PRESSURE: 9}, {USERS: 2, PRESSURE: 9})), "over"]
         elif "plan" in line:
-            said = [line_of(Tick(self.clock(), {USERS: 0, PRESSURE: 0}, {USERS: 0, PRESSURE: 0}))]
+            said = [format_line(Tick(self.clock(), {USERS: 0, PRESSURE: 0}, {USERS: 0, PRESSURE: 0}))]
         else:
-            said = [line_of(LoadRow(1, PRESSURE, 0.1, "good"))] if PRESSURE in line else []
+            said = [format_line(LoadRow(1, PRESSURE, 0.1, "good"))] if PRESSURE in line else []
             if self.lost:
                 await self.streams[self.lost].send_bytes(b"\2gevent says\nMemoryError\n")
                 await self.streams[self.lost].close()
@@ -140,7 +140,7 @@ def memory() -> Memory:
 
 
 @pytest.fixture
-def cluster(client: GuardedClient, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> LoadCluster:
+def cluster(client: GuardedClient, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> InClusterLoad:
     """Where load `1f` is made."""
     monkeypatch.setattr("fixtures.load.pods.secrets.token_hex", lambda _: "1f")
-    return LoadCluster(client, Journal(memory), SETTINGS, within=5)
+    return InClusterLoad(client, Journal(memory), SETTINGS, within=5)

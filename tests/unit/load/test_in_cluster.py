@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.load import in_cluster
-from fixtures.load.in_cluster import LoadCluster
+from fixtures.load.in_cluster import InClusterLoad
 from fixtures.load.plan import PRESSURE, LoadRow
 from fixtures.outcomes import NoVerdictError
 from fixtures.waiting import wait_for
@@ -17,14 +17,14 @@ from tests.unit.load.conftest import NAMES, PLAN, Kubelet, Memory
 
 
 def test_load_of_pods_is_written_as_if_it_was_made_here(
-    cluster: LoadCluster, kubelet: Kubelet, memory: Memory, tmp_path: Path
+    cluster: InClusterLoad, kubelet: Kubelet, memory: Memory, tmp_path: Path
 ) -> None:
     """Noted before it is made, steered by the master's input, gone and forgotten at the end."""
-    with cluster.making(PLAN, tmp_path / "load") as load:
+    with cluster.generate_load(PLAN, tmp_path / "load") as load:
         assert set(kubelet.pods) == set(NAMES)
         assert memory.written == ['[{"run": "me", "what": "load 1f in acceptance-load", "EndLoad": {"load": "1f"}}]']
         assert load.processes == 2
-        load.turn(pressure=12.5)
+        load.set_rate(pressure=12.5)
         wait_for("a row", load.rows, until=bool, within=5, every=0.01, look_next="")
 
     assert load.rows() == (LoadRow(1, PRESSURE, 0.1, "good"),)
@@ -37,12 +37,12 @@ def test_load_of_pods_is_written_as_if_it_was_made_here(
 
 
 def test_silence_tells_pods_that_nobody_is_there(
-    cluster: LoadCluster, kubelet: Kubelet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: InClusterLoad, kubelet: Kubelet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So all of them are told again and again that somebody is."""
-    monkeypatch.setattr(in_cluster, "LIFE", 0.01)
+    monkeypatch.setattr(in_cluster, "KEEPALIVE_INTERVAL", 0.01)
 
-    with cluster.making(PLAN, tmp_path / "load"):
+    with cluster.generate_load(PLAN, tmp_path / "load"):
         wait_for(
             "a word to each",
             lambda: [kubelet.heard[name].count("{}") for name in NAMES],
@@ -53,13 +53,13 @@ def test_silence_tells_pods_that_nobody_is_there(
         )
 
 
-def test_lost_worker_leaves_no_verdict(cluster: LoadCluster, kubelet: Kubelet, tmp_path: Path) -> None:
+def test_lost_worker_leaves_no_verdict(cluster: InClusterLoad, kubelet: Kubelet, tmp_path: Path) -> None:
     """Nobody knows what was offered; one sentence with the last that it said, and everything is removed."""
     kubelet.lost = NAMES[2]
 
     def lost() -> None:
-        with cluster.making(PLAN, tmp_path / "load") as load:
-            load.turn(pressure=1)
+        with cluster.generate_load(PLAN, tmp_path / "load") as load:
+            load.set_rate(pressure=1)
             wait_for("its end", load.check, until=lambda _: False, within=5, every=0.01, look_next="")
 
     with pytest.raises(NoVerdictError) as failed:
@@ -74,30 +74,32 @@ def test_lost_worker_leaves_no_verdict(cluster: LoadCluster, kubelet: Kubelet, t
 
 
 def test_master_that_does_not_tell_the_last_leaves_no_verdict(
-    cluster: LoadCluster, kubelet: Kubelet, tmp_path: Path
+    cluster: InClusterLoad, kubelet: Kubelet, tmp_path: Path
 ) -> None:
     """Rows may be missing."""
     kubelet.mute = True
-    with cluster.making(PLAN, tmp_path / "load") as load:
+    with cluster.generate_load(PLAN, tmp_path / "load") as load:
         pass
 
     with pytest.raises(NoVerdictError, match=r"seen: load-1f-master ended: nothing said"):
         load.ticks()
 
 
-def test_clock_that_differs_leaves_no_verdict(cluster: LoadCluster, kubelet: Kubelet, tmp_path: Path) -> None:
+def test_clock_that_differs_leaves_no_verdict(cluster: InClusterLoad, kubelet: Kubelet, tmp_path: Path) -> None:
     """Times of there are set against times of here."""
     kubelet.clock = lambda: time.time() + 60
 
-    with pytest.raises(NoVerdictError, match=r"seen: (59|60) s ahead"), cluster.making(PLAN, tmp_path / "load"):
+    with pytest.raises(NoVerdictError, match=r"seen: (59|60) s ahead"), cluster.generate_load(PLAN, tmp_path / "load"):
         pass
 
 
-def test_pods_that_cannot_run_leave_no_verdict_at_once(cluster: LoadCluster, kubelet: Kubelet, tmp_path: Path) -> None:
+def test_pods_that_cannot_run_leave_no_verdict_at_once(
+    cluster: InClusterLoad, kubelet: Kubelet, tmp_path: Path
+) -> None:
     """Waiting changes nothing of an image that is not there."""
     kubelet.state = {"waiting": {"reason": "ImagePullBackOff"}}
 
-    with pytest.raises(NoVerdictError) as failed, cluster.making(PLAN, tmp_path / "load"):
+    with pytest.raises(NoVerdictError) as failed, cluster.generate_load(PLAN, tmp_path / "load"):
         pass
 
     assert str(failed.value) == (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.load.load import Load, offered, plan_for, served
-from fixtures.load.local import Process
+from fixtures.load.local import LocalLoadGenerator
 from fixtures.load.plan import CATALOG, PRESSURE, USERS, LoadRow, Tick
 from fixtures.outcomes import NoVerdictError
 from fixtures.traffic.process import stop
@@ -61,7 +61,7 @@ def test_rows_end_with_the_last_whole_line(tmp_path: Path) -> None:
     (tmp_path / "requests.jsonl").write_text(
         '{"at": 1.0, "kind": "users", "seconds": 0.1, "outcome": "good"}\n{"at": 2.0, "ki'
     )
-    load = Load(Process(process, tmp_path / "load.log"), tmp_path)
+    load = Load(LocalLoadGenerator(process, tmp_path / "load.log"), tmp_path)
     stop(process, grace=10)
 
     assert load.rows() == (LoadRow(1.0, USERS, 0.1, "good"),)

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from fixtures.load.load import Load
-from fixtures.load.local import Process, making
+from fixtures.load.local import LocalLoadGenerator, generate_load
 from fixtures.load.plan import PRESSURE, USERS, LoadPlan, LoadRow
 from fixtures.outcomes import NoVerdictError
 from fixtures.scaling import experiment
@@ -48,10 +48,10 @@ def test_process_sends_what_is_due_and_ends_with_its_input(portal: tuple[str, li
     port = url.rpartition(":")[2]
     plan = LoadPlan(f"http://portal.test:{port}", "127.0.0.1", None, PLAN.headers, PLAN.pressure, users_rate=40)
 
-    with making(plan, tmp_path / "load") as load:
-        load.turn(pressure=50)
+    with generate_load(plan, tmp_path / "load") as load:
+        load.set_rate(pressure=50)
         wait_for("both", load.rows, until=lambda seen: len(kinds(seen)) == 3, within=10, every=0.02, look_next="")
-        load.turn(pressure=0)
+        load.set_rate(pressure=0)
 
     assert kinds(load.rows()) == {(USERS, "good"), (USERS, "wrong body"), (PRESSURE, "503")}
     assert set(asked) == {
@@ -73,12 +73,12 @@ def kinds(seen: tuple[LoadRow, ...]) -> set[tuple[str, str]]:
 def test_process_that_does_not_start_leaves_no_verdict(tmp_path: Path) -> None:
     """And says why in its log."""
     process = subprocess.Popen(["false"], stdin=subprocess.PIPE, text=True)
-    load = Load(Process(process, tmp_path / "load.log"), tmp_path)
+    load = Load(LocalLoadGenerator(process, tmp_path / "load.log"), tmp_path)
     (tmp_path / "load.log").write_text("first\nModuleNotFoundError: no locust\n")
     stop(process, grace=10)
 
     with pytest.raises(NoVerdictError) as failed:
-        load.turn(pressure=1)
+        load.set_rate(pressure=1)
     with pytest.raises(NoVerdictError):
         load.ticks()
     assert str(failed.value) == (

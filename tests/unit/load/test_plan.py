@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.load.plan import PRESSURE, USERS, Schedule, Share, Tick, plan_of, summed
+from fixtures.load.plan import PRESSURE, USERS, Schedule, Share, Tick, parse_plan, sum_ticks
 from tests.unit.load.conftest import PLAN
 
 
 def test_plan_reaches_the_process_as_it_is() -> None:
     """In one line; what signs a request in is in no text of it that somebody may see."""
-    assert plan_of(PLAN.to_json()) == PLAN
+    assert parse_plan(PLAN.to_json()) == PLAN
     assert "\n" not in PLAN.to_json()
     assert "secret" not in repr(PLAN)
 
@@ -19,15 +19,15 @@ def test_nothing_is_due_before_a_rate_is_said() -> None:
     """Nor once it is 0."""
     schedule = Schedule()
     assert schedule.due(100) == []
-    schedule.turn(2, 100)
-    schedule.turn(0, 101)
+    schedule.set_rate(2, 100)
+    schedule.set_rate(0, 101)
     assert schedule.due(200) == []
 
 
 def test_requests_are_due_at_even_distances_however_late_it_is_asked() -> None:
     """Nobody is left out and nobody is told twice."""
     schedule = Schedule()
-    schedule.turn(4, 100)
+    schedule.set_rate(4, 100)
 
     assert schedule.due(100.2) == []
     assert schedule.due(100.3) == [100.25]
@@ -38,8 +38,8 @@ def test_requests_are_due_at_even_distances_however_late_it_is_asked() -> None:
 def test_new_rate_holds_from_now_on() -> None:
     """Not for what was due already."""
     schedule = Schedule()
-    schedule.turn(1, 100)
-    schedule.turn(10, 100.5)
+    schedule.set_rate(1, 100)
+    schedule.set_rate(10, 100.5)
 
     assert schedule.due(100.75) == pytest.approx([100.6, 100.7])
 
@@ -48,7 +48,7 @@ def test_shares_of_a_rate_are_together_as_even_as_the_rate() -> None:
     """However many send, and none of them with the others."""
     shares = [Schedule() for _ in range(3)]
     for turn, each in enumerate(shares, 1):
-        each.turn(6, 100, Share(turn, 3))
+        each.set_rate(6, 100, Share(turn, 3))
 
     due = sorted(at for each in shares for at in each.due(101.999))
 
@@ -62,4 +62,4 @@ def test_counts_of_several_are_summed() -> None:
         Tick(2, {USERS: 2, PRESSURE: 20}, {USERS: 2, PRESSURE: 18}),
     ]
 
-    assert summed(3, ticks) == Tick(3, {USERS: 3, PRESSURE: 30}, {USERS: 3, PRESSURE: 27})
+    assert sum_ticks(3, ticks) == Tick(3, {USERS: 3, PRESSURE: 30}, {USERS: 3, PRESSURE: 27})

@@ -14,7 +14,7 @@ from tests.unit.load.conftest import Kubelet, Memory
 
 def test_pod_holds_nothing_secret_and_may_do_nothing() -> None:
     """As the standard `restricted` of pod security asks; no identity, a deadline, an input that ends with us."""
-    pod = Field(load_pods.manifest("acceptance-load", "1f", "load-1f-master", "suite:1", lives=99.6))
+    pod = Field(load_pods.manifest("acceptance-load", "1f", "load-1f-master", "suite:1", lifetime=99.6))
     spec, [container] = pod["spec"], list(pod["spec"]["containers"])
 
     assert pod["metadata"]["labels"].mapping == {load_pods.LABEL: "1f"}

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import yaml
 
-from fixtures.load.in_cluster import parts
+from fixtures.load.in_cluster import assignments
 from fixtures.load.plan import Share
-from fixtures.load.share import PORT, part_of
+from fixtures.load.share import PORT, parse_assignment
 from tests.unit.load.conftest import PLAN
 
 
 def test_part_reaches_the_pod_as_it_is() -> None:
     """Each has its share; the master, which asks the portal for nothing, is told no secret."""
-    master, first, second = parts(PLAN, "10.0.0.9", 2)
+    master, first, second = assignments(PLAN, "10.0.0.9", 2)
 
-    assert [part_of(each.to_json()) for each in (master, first, second)] == [master, first, second]
+    assert [parse_assignment(each.to_json()) for each in (master, first, second)] == [master, first, second]
     assert (master.master, master.plan.headers) == ("", {})
     assert (first.share, second.share) == (Share(1, 2), Share(2, 2))
     assert (second.master, second.plan) == ("10.0.0.9", PLAN)

@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal import tls_versions
-from fixtures.portal.certificate import Certificate, Presented, expiry, presented
+from fixtures.portal.certificate import Certificate, PresentedCertificate, expiry, fetch_certificate
 
 HOSTNAME = "backstage.lab.test"
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -82,17 +82,17 @@ def showing(certificate: Path) -> Iterator[int]:
             thread.join()
 
 
-def shown(certificate: Path, ca_file: Path) -> Presented:
+def shown(certificate: Path, ca_file: Path) -> PresentedCertificate:
     """What a server with this certificate shows to whoever trusts that authority."""
     with showing(certificate) as port:
-        return presented("127.0.0.1", HOSTNAME, ca_file, timeout=5, port=port)
+        return fetch_certificate("127.0.0.1", HOSTNAME, ca_file, timeout=5, port=port)
 
 
 def test_good_certificate_is_trusted_and_says_what_it_is_for(authority: Authority) -> None:
     """Names and end are those that were certified."""
     found = shown(authority.certificate(HOSTNAME, "*.lab.test", days=20), authority.file)
 
-    assert found.distrust == ""
+    assert found.verify_error == ""
     assert found.certificate.names == (HOSTNAME, "*.lab.test")
     assert found.certificate.issuer == "CN=lab"
     assert 19.9 < found.certificate.days_left(datetime.now(UTC)) <= 20
@@ -102,7 +102,7 @@ def test_expired_certificate_is_shown_and_not_trusted(authority: Authority) -> N
     """It can be told when it expired, though no client would go on."""
     found = shown(authority.certificate(HOSTNAME, days=-3), authority.file)
 
-    assert found.distrust == "certificate has expired"
+    assert found.verify_error == "certificate has expired"
     assert -3.1 < found.certificate.days_left(datetime.now(UTC)) <= -3
 
 
@@ -111,14 +111,14 @@ def test_certificate_of_a_stranger_is_not_trusted(authority: Authority, tmp_path
     (tmp_path / "other").mkdir()
     other = Authority(ec.generate_private_key(ec.SECP256R1()), tmp_path / "other")
 
-    assert shown(other.certificate(HOSTNAME, days=20), authority.file).distrust != ""
+    assert shown(other.certificate(HOSTNAME, days=20), authority.file).verify_error != ""
 
 
 def test_certificate_for_another_name_is_trusted_and_not_for_this_one(authority: Authority) -> None:
     """The two defects are told apart."""
     found = shown(authority.certificate("other.lab.test", days=20), authority.file)
 
-    assert found.distrust == ""
+    assert found.verify_error == ""
     assert not found.certificate.is_for(HOSTNAME)
 
 
@@ -157,7 +157,7 @@ def test_server_that_hangs_up_is_an_error_of_the_connection() -> None:
         port = listening.getsockname()[1]
 
     with pytest.raises(ConnectionRefusedError):
-        presented("127.0.0.1", HOSTNAME, None, timeout=5, port=port)
+        fetch_certificate("127.0.0.1", HOSTNAME, None, timeout=5, port=port)
 
 
 def test_authority_that_cannot_be_read_is_no_verdict(authority: Authority, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import fixtures.portal.client
 from fixtures.environment.tables import PortalTable
 from fixtures.outcomes import NoVerdictError
-from fixtures.portal.client import Pinned, Portal, portal_of
+from fixtures.portal.client import PinnedTransport, Portal, portal_of
 from fixtures.portal.pinned import Pin
 
 PORTAL: dict[str, Any] = {"hostname": "portal.test", "tls_minimum": "TLSv1.2", "certificate_days_left": 1}
@@ -110,7 +110,7 @@ def test_pinned_address_keeps_the_name() -> None:
     way = portal_of(PortalTable.model_validate({**PORTAL, "auth": "none", "pinned_address": "127.0.0.9"}), timeout=1)
     sent: list[httpx.Request] = []
 
-    class Recording(Pinned):
+    class Recording(PinnedTransport):
         def handle_request(self, request: httpx.Request) -> httpx.Response:
             sent.append(request)
             with pytest.raises(httpx.ConnectError):

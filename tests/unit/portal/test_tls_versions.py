@@ -23,13 +23,13 @@ def test_versions_are_those_that_the_server_speaks(versions: tuple[str, ...]) ->
     names = tuple(tls_versions.VERSIONS)
     wanted = names[names.index(versions[0]) : names.index(versions[-1]) + 1]
 
-    with tls_versions.speaking_only(*versions) as port:
-        assert tls_versions.accepted("127.0.0.1", HOSTNAME, timeout=5, port=port) == wanted
+    with tls_versions.server_limited_to(*versions) as port:
+        assert tls_versions.accepted_versions("127.0.0.1", HOSTNAME, timeout=5, port=port) == wanted
 
 
 def test_server_that_speaks_no_tls_accepts_no_version(serve_nothing: int) -> None:
     """An answer that is no TLS is a refusal."""
-    assert tls_versions.accepted("127.0.0.1", HOSTNAME, timeout=5, port=serve_nothing) == ()
+    assert tls_versions.accepted_versions("127.0.0.1", HOSTNAME, timeout=5, port=serve_nothing) == ()
 
 
 @pytest.fixture

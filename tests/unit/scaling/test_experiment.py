@@ -41,7 +41,7 @@ class Sent(Load):
         self.processes = 1
         self.rates: list[float] = []
 
-    def turn(self, *, pressure: float) -> None:
+    def set_rate(self, *, pressure: float) -> None:
         """Remember it."""
         self.rates.append(pressure)
 

@@ -293,7 +293,7 @@ def test_control_probe_takes_any_answer_for_an_answer() -> None:
 
     async def reach(answer: bytes) -> str:
         async with serving(answering(answer, then_reset=True)) as port:
-            return await TrafficClient(PLAN).reach(f"http://127.0.0.1:{port}/", 1.0)
+            return await TrafficClient(PLAN).probe(f"http://127.0.0.1:{port}/", 1.0)
 
     assert asyncio.run(reach(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")) == "good"
     assert asyncio.run(reach(b"")) == "reset"
