@@ -19,7 +19,7 @@ from tests.unit.apiserver import Connection, Json, running
 from tests.unit.fakecluster import FakeCluster
 
 NAMESPACES = Namespaces(deployment="portal", route="portal", gateway="mcp")
-QUICK = Patience(within=5, every=0.01, silence=0.3)
+QUICK = Patience(within=5, every=0.004, silence=0.3)
 
 
 class Handler(Connection):
