@@ -19,7 +19,7 @@ from tests.unit.apiserver import Connection, Json, running
 from tests.unit.fakecluster import FakeCluster
 
 NAMESPACES = Namespaces(deployment="portal", route="portal", gateway="mcp")
-QUICK = RetryPolicy(within=5, every=0.01, watch_idle_timeout=0.3)
+QUICK = RetryPolicy(within=5, every=0.004, watch_idle_timeout=0.3)
 
 
 class Handler(Connection):

@@ -24,12 +24,13 @@ from fixtures.waiting import wait_for
 
 IMPATIENT = """
 import sys
-from fixtures.load import share
-share.WORKER_TIMEOUT = 1.5
+from fixtures.load import sender, share
+sender.TICK_INTERVAL = 0.1
+share.WORKER_TIMEOUT = 0.6
 from fixtures.load.pod_main import main
 sys.exit(main())
 """
-"""`python -m fixtures.load.pod_main`, but a worker is lost sooner."""
+"""`python -m fixtures.load.pod_main`, but ticks come, and a worker is lost, sooner."""
 
 
 class LocalPods:
@@ -136,4 +137,4 @@ def test_master_that_loses_a_worker_ends_and_says_so(pods: LocalPods) -> None:
 
     assert code == 1
     assert pods.master.stderr
-    assert pods.master.stderr.read().strip().endswith(f"no word of {socket.gethostname()} for 1.5 s")
+    assert pods.master.stderr.read().strip().endswith(f"no word of {socket.gethostname()} for 0.6 s")

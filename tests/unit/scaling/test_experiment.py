@@ -24,8 +24,8 @@ from fixtures.scaling.experiment import Crowd
 from fixtures.scaling.recorder import Scaled, ScaleWatch, scaled_of
 from fixtures.scaling.result import BEGINS, ENDS, GROWN, SHRUNK, Visit
 from tests.unit.patched import RECORDED, patched, recorded_reference, with_patch
+from tests.unit.recorded_autoscaler import HPA
 
-HPA: dict[str, Any] = json.loads((RECORDED / "autoscaling" / "hpa.json").read_text())
 PODS: list[dict[str, Any]] = json.loads((RECORDED / "autoscaling" / "pods.json").read_text())["pods"]
 SCALED = scaled_of(recorded_reference())
 GRACE = "/spec/template/spec/terminationGracePeriodSeconds"

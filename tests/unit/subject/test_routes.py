@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fixtures.objects.manifest import Field
-from fixtures.subject.hostname_match import matches, route_specificity, specificity
+from fixtures.subject.hostname_match import route_specificity
 from fixtures.subject.routes import Route, Routes, competing_routes, route_of, routes_of
 from tests.unit.patched import ABSENT, patched, recorded_reference
 from tests.unit.recorded_gateway import HOSTNAME, ROUTE, Live, condition, gateway
@@ -88,33 +88,6 @@ def test_routes_are_those_of_the_reference_as_they_are_live() -> None:
     assert routes_of(recorded_reference(), Live(ROUTE), gateway()).accepted
     assert str(routes_of(recorded_reference(), Live(), gateway())) == "backstage/backstage: it names another parent"
     assert not Routes(()).accepted
-
-
-@pytest.mark.parametrize(
-    ("pattern", "hostname", "covered"),
-    [
-        ("", HOSTNAME, True),
-        (HOSTNAME, HOSTNAME, True),
-        ("Backstage.lab.test", HOSTNAME, True),
-        ("*.lab.test", HOSTNAME, True),
-        ("*.test", HOSTNAME, True),
-        ("*.lab.test", "lab.test", False),
-        ("lab.test", HOSTNAME, False),
-    ],
-)
-def test_pattern_covers_what_ends_like_it(pattern: str, hostname: str, *, covered: bool) -> None:
-    """As the Gateway API has it: a wildcard stands for one label or more."""
-    assert matches(pattern, hostname) is covered
-
-
-def test_more_exact_pattern_is_preferred() -> None:
-    """Exact before wildcard, long before short, anything before nothing."""
-    patterns = [HOSTNAME, "*.lab.test", "*.test", "", "other.test"]
-    ranks = [specificity(each, HOSTNAME) for each in patterns]
-
-    assert ranks == sorted(ranks, reverse=True)
-    assert len(set(ranks)) == len(ranks)
-    assert ranks[-2:] == [1, 0]
 
 
 def test_route_at_a_narrow_listener_claims_what_the_listener_is_for() -> None:

@@ -237,7 +237,7 @@ def test_server_that_does_not_speak_tls_is_a_failure_of_tls() -> None:
     assert (row.outcome, list(row.phases)) == ("tls", ["name", "connect", "tls"])
 
 
-@pytest.mark.parametrize("plan", [HASTY, replace(PLAN, request_limit=0.5)], ids=["of the phase", "of the request"])
+@pytest.mark.parametrize("plan", [HASTY, replace(PLAN, request_limit=0.2)], ids=["of the phase", "of the request"])
 def test_silence_amid_tls_is_a_failure_of_tls_and_leaves_no_connection_open(plan: TrafficPlan) -> None:
     """Whichever limit it is: the server, which waits for the connection's end, comes back."""
     row = row_from(answering(PAGE), plan, scheme="https")

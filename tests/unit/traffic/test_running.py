@@ -48,13 +48,13 @@ class Portal:
 def test_outage_is_measured_to_within_a_period_of_each_kind(
     serve: Callable[[web.Application], str], tmp_path: Path
 ) -> None:
-    """A server that fails for 0.4 s on command; the longer ones are in benchmarks/traffic_outages.py."""
+    """A server that fails for 0.2 s on command; the longer ones are in benchmarks/traffic_outages.py."""
     portal = Portal()
-    plan = replace(PLAN, url=serve(portal.app))
+    plan = replace(PLAN, url=serve(portal.app), rate=200.0)
 
     with steady_traffic(plan, tmp_path / "traffic", steady=10, recovery=10) as traffic:
-        portal.fail(after=0.05, seconds=0.4)
-        traffic.wait_until_lasted(0.6)
+        portal.fail(after=0.05, seconds=0.2)
+        traffic.wait_until_lasted(0.4)
 
     # Not judged here: on a machine that is busy with something else this prober may rightly have no verdict. There,
     # too, a request that the server was slow to take is answered by what it does later, as a user would see it.
@@ -96,7 +96,7 @@ def test_traffic_dies_with_whoever_started_it(serve: Callable[[web.Application],
 
 def test_traffic_ends_by_itself_after_its_longest_time(serve: Callable[[web.Application], str], tmp_path: Path) -> None:
     """Then what it was to measure has no verdict; until then nothing was sent before it was due."""
-    plan = replace(PLAN, url=serve(Portal().app), rate=200.0, longest=0.4)
+    plan = replace(PLAN, url=serve(Portal().app), rate=200.0, longest=0.3)
 
     folder = tmp_path / "traffic"
     with pytest.raises(NoVerdictError) as ended, steady_traffic(plan, folder, steady=5, recovery=5) as traffic:
