@@ -1,8 +1,10 @@
-"""The plugins of this project, and why in this order.
+"""The plugins of this project, in the order in which a run meets them.
 
-It is the way of a run: chosen, opened, held, applied, disturbed, judged, told. pytest calls the hooks of a later plugin
-before those of an earlier one; where that matters a hook says so itself (`tryfirst`, `trylast`, `wrapper`), so that
-nothing depends on this list but the order of the options in `pytest --help`, whose group `options` opens.
+A run chooses its target, opens it, takes its Lease, applies the reference, disturbs, judges and reports. A hook that
+must run before or after those of other plugins says so itself (`tryfirst`, `trylast`, `wrapper`), and no plugin imports
+another: a plugin that is imported before pytest loads it ends the run with a PytestAssertRewriteWarning. So the order
+shows in two places only: the options in `pytest --help`, where `options` comes first as it gives their group its title;
+and which of two options that replace a run wins (`--show-environment`, `--restore`, `--prove-guard`): the last.
 """
 
 pytest_plugins = [

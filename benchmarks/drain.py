@@ -1,10 +1,10 @@
-"""Our drain of a node against `kubectl drain` of the same node, in turn; the times as a table.
+"""Compares the suite's drain of a node with `kubectl drain`, in alternation, and prints a table of the times.
 
     .venv/bin/python -m benchmarks.drain --kubeconfig=.lab/kubeconfig [--env=local] [--times=5]
 
-Needs an environment that allows disrupt, and for kubectl an identity that may read the DaemonSets and pods of all
-namespaces too, which ours needs not. The node is that of a Ready pod of the deployment; before each drain all its
-pods are Ready and no earlier one is left.
+The environment must allow `disrupt`, and kubectl needs an identity that may also read DaemonSets and pods of all
+namespaces. The drained node is that of a Ready pod of the deployment. Before each drain, all pods of the deployment are
+Ready and no pod of an earlier drain is left.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from fixtures.reference.reference import render
 KUBECTL = Path(sys.executable).with_name("kubectl")
 
 
-def ours(tenure: Tenure, own: str, node: str, seconds: float) -> float:
-    """Until the node is empty."""
+def drain_by_suite(tenure: Tenure, own: str, node: str, seconds: float) -> float:
+    """Seconds until the node is empty; the uncordon afterwards is not measured."""
     began = time.monotonic()
     plan = plan_drain(node, namespace=own, api=tenure.api, limits=Limits(seconds=seconds))
     with drained(plan, tenure.api, tenure.journal, lease=str(tenure.lease), abort_check=tenure.lease.check):
         return time.monotonic() - began
 
 
-def theirs(kubeconfig: Path, node: str, seconds: float) -> float:
-    """The same by kubectl; what it complains of is shown."""
+def drain_by_kubectl(kubeconfig: Path, node: str, seconds: float) -> float:
+    """The same with kubectl, whose warnings and errors go to standard error."""
     kubectl = (KUBECTL, f"--kubeconfig={kubeconfig}")
     options = ("--ignore-daemonsets", "--delete-emptydir-data", f"--timeout={seconds:.0f}s")
     began = time.monotonic()
@@ -54,8 +54,8 @@ def theirs(kubeconfig: Path, node: str, seconds: float) -> float:
 
 
 @contextmanager
-def opened(name: str) -> Iterator[tuple[Environment, Maintained, Tenure]]:
-    """An environment, and its deployment for ourselves."""
+def connected(name: str) -> Iterator[tuple[Environment, Maintained, Tenure]]:
+    """Connect to an environment and take the Lease on its deployment."""
     draft = environment_file.read(name)
     environment = draft.completed(target.make_ready(draft.target, within=draft.timeouts.target_ready)).environment
     names = environment.namespaces
@@ -66,8 +66,8 @@ def opened(name: str) -> Iterator[tuple[Environment, Maintained, Tenure]]:
         yield environment, Maintained(reference, client, environment.timeouts), tenure
 
 
-def node_with_a_pod(maintained: Maintained) -> str:
-    """Of the deployment, which then has all its pods."""
+def node_with_ready_pod(maintained: Maintained) -> str:
+    """Wait until the deployment is steady and complete; returns the node of one of its Ready pods."""
     maintained.steady()
     ready = maintained.ready_pods()
     maintained.wait_until_replaced((), len(ready))
@@ -75,22 +75,22 @@ def node_with_a_pod(maintained: Maintained) -> str:
 
 
 def main() -> None:
-    """In turn, so that a machine that gets slower slows both."""
+    """Alternate between both drains, so that a change of the machine's speed affects them equally."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--kubeconfig", type=Path, required=True)
     parser.add_argument("--env", default="local")
     parser.add_argument("--times", type=int, default=5)
     options = parser.parse_args()
     times: dict[str, list[float]] = {"ours": [], "kubectl drain": []}
-    with opened(options.env) as (environment, maintained, tenure):
+    with connected(options.env) as (environment, maintained, tenure):
         own, seconds = environment.namespaces.deployment, environment.timeouts.drain
-        ways: dict[str, Callable[[str], float]] = {
-            "ours": lambda node: ours(tenure, own, node, seconds),
-            "kubectl drain": lambda node: theirs(options.kubeconfig, node, seconds),
+        methods: dict[str, Callable[[str], float]] = {
+            "ours": lambda node: drain_by_suite(tenure, own, node, seconds),
+            "kubectl drain": lambda node: drain_by_kubectl(options.kubeconfig, node, seconds),
         }
         for _ in range(options.times):
-            for name, way in ways.items():
-                times[name].append(way(node_with_a_pod(maintained)))
+            for name, drain in methods.items():
+                times[name].append(drain(node_with_ready_pod(maintained)))
     sys.stdout.write("| Drain | median, s | least | most |\n|---|---|---|---|\n")
     for name, seen in times.items():
         sys.stdout.write(f"| {name} | {statistics.median(seen):.1f} | {min(seen):.1f} | {max(seen):.1f} |\n")

@@ -1,9 +1,9 @@
-"""How long the two commands take as whole processes, against what they have to wait for.
+"""Measures whole runs of the suite, smoke and acceptance, and compares acceptance with the waits it cannot avoid.
 
     python -m benchmarks.runs [--smoke 5] [--acceptance 1]
 
-Smoke: the median of several. Acceptance: with the lab warm and the reference applied already; the sum of scale-out and
-scale-in, drain and browser is taken from its own verdict, so that both are of one run on one machine.
+Smoke is the median of several runs. Acceptance expects a running lab with the reference applied. The times of scaling,
+drain and browser come from the verdict of the same run, so that both are of one machine at one time.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import tempfile
 import time
 from pathlib import Path
 
-WITHIN = 1800
+TIMEOUT = 1800
+"""Seconds for one run; far more than any takes, so that a run that hangs ends."""
 
 
 def run(environment: str, folder: Path) -> tuple[float, dict[str, object]]:
-    """Seconds and verdict of one run."""
+    """Duration in seconds and verdict of one run; exits if the run is not accepted."""
     command = [sys.executable, "-m", "pytest", "tests/acceptance", f"--env={environment}", f"--report={folder}"]
     began = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=WITHIN)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
     seconds = time.monotonic() - began
     if done.returncode:
         sys.exit(f"expected: an accepted run of {environment}; seen: exit code {done.returncode}\n{done.stdout}")
@@ -32,15 +33,15 @@ def run(environment: str, folder: Path) -> tuple[float, dict[str, object]]:
 
 
 def main() -> None:
-    """Measure, and print a table."""
+    """Measure, and print a line for smoke and one for each acceptance run."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--smoke", type=int, default=5, metavar="TIMES")
     parser.add_argument("--acceptance", type=int, default=1, metavar="TIMES")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        smokes = [run("smoke", Path(folder, f"smoke-{each}"))[0] for each in range(options.smoke)]
-        if smokes:
-            print(f"smoke: median {statistics.median(smokes):.1f} s of {len(smokes)}, longest {max(smokes):.1f} s")
+        smoke = [run("smoke", Path(folder, f"smoke-{each}"))[0] for each in range(options.smoke)]
+        if smoke:
+            print(f"smoke: median {statistics.median(smoke):.1f} s of {len(smoke)}, longest {max(smoke):.1f} s")
         for each in range(options.acceptance):
             seconds, verdict = run("local", Path(folder, f"acceptance-{each}"))
             checks = verdict["checks"]

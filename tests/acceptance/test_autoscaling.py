@@ -1,4 +1,4 @@
-"""Promise autoscaling: when more people come there are more pods to serve them, and fewer again when they have gone."""
+"""Promise autoscaling: more pods serve when more people come, and fewer when they have gone."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from fixtures.disruption.tenure import Tenure
 from fixtures.environment.model import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.load import local
-from fixtures.load.in_cluster import LoadCluster
-from fixtures.load.load import Making
+from fixtures.load.in_cluster import InClusterLoad
+from fixtures.load.load import GenerateLoad
 from fixtures.objects.manifest import Field
 from fixtures.outcomes import NoVerdictError, said
-from fixtures.platform.autoscaler import Autoscaler, autoscaler_of, bounds_of, complaint
+from fixtures.platform.autoscaler import Autoscaler, autoscaler_of, bounds_of, last_warning
 from fixtures.portal.client import Portal
 from fixtures.reference.reference import Reference
 from fixtures.report.check import Check
@@ -30,7 +30,7 @@ from fixtures.scaling.result import ScaleResult
 from fixtures.waiting import wait_for
 
 ENOUGH = 20
-"""Requests of users without which nothing is said of them."""
+"""Fewest requests of users during the load; with fewer there is no verdict."""
 OFFERED = 0.9
 """Share of the load's requests that must have been sent; with less the load was none."""
 
@@ -43,7 +43,7 @@ def scaled(deployed: Reference) -> Scaled:
 
 @pytest.fixture(scope="module")
 def read_autoscaler(scaled: Scaled, objects: Objects) -> Callable[[], Autoscaler]:
-    """Reads the HPA."""
+    """Reads the HPA's spec and status."""
     return lambda: autoscaler_of(Field(objects.get(scaled.hpa.body)))
 
 
@@ -54,10 +54,10 @@ def wait_until_active(
     objects: Objects,
     deadlines: Timeouts,
 ) -> Callable[[], Autoscaler]:
-    """Waits until the HPA works on real numbers."""
+    """Waits until the HPA is active and has a current value of each of its metrics."""
 
     def describe(seen: Autoscaler) -> str:
-        warned = complaint(objects.list("v1", "Event", scaled.hpa.namespace), scaled.hpa)
+        warned = last_warning(objects.list("v1", "Event", scaled.hpa.namespace), scaled.hpa)
         return f"{seen}; {warned}" if warned else str(seen)
 
     return lambda: wait_for(
@@ -73,21 +73,25 @@ def wait_until_active(
 
 @pytest.fixture(scope="module")
 def sent(results: Path) -> Path:
-    """Folder in which the load writes what it sent."""
+    """Folder to which the load generator writes the requests that it sent."""
     return results / f"load-{datetime.now(UTC):%H%M%S}"
 
 
 @pytest.fixture(scope="module")
-def making(environment: Environment, client: GuardedClient, tenure: Tenure, timeouts: Timeouts, sent: Path) -> Making:
+def making(
+    environment: Environment, client: GuardedClient, tenure: Tenure, timeouts: Timeouts, sent: Path
+) -> GenerateLoad:
     """Makes load: this machine, or pods in the target's cluster."""
     if not environment.load.workers:
-        return partial(local.making, folder=sent)
-    return partial(LoadCluster(client, tenure.journal, environment.load, timeouts.pod_replaced).making, folder=sent)
+        return partial(local.generate_load, folder=sent)
+    return partial(
+        InClusterLoad(client, tenure.journal, environment.load, timeouts.pod_replaced).generate_load, folder=sent
+    )
 
 
 @pytest.fixture(scope="module")
 def run_experiment(
-    scaled: Scaled, client: GuardedClient, portal: Portal, timeouts: Timeouts, making: Making
+    scaled: Scaled, client: GuardedClient, portal: Portal, timeouts: Timeouts, making: GenerateLoad
 ) -> Callable[[], ScaleResult]:
     """Scales the deployment out by load, and in again."""
     return partial(experiment.run, scaled, client, portal, timeouts, making)
@@ -108,17 +112,17 @@ def scale_result(
 
 
 def test_autoscaler_works_on_real_numbers(wait_until_active: Callable[[], Autoscaler], check: Check) -> None:
-    """How many pods serve the portal is decided by what they really use."""
+    """The number of pods depends on the resources that they really use."""
     active = wait_until_active()
 
-    for figure in active.figures:
-        check.measured(figure.name, figure.current or 0, figure.unit)
+    for metric in active.metrics:
+        check.measured(metric.name, metric.current or 0, metric.unit)
 
 
 def test_number_of_pods_lies_within_its_bounds(
     scaled: Scaled, read_autoscaler: Callable[[], Autoscaler], timeouts: Timeouts, check: Check
 ) -> None:
-    """There are never fewer pods than it takes to lose one, nor more than was agreed."""
+    """There are enough pods to lose one, and not more than agreed."""
     agreed = bounds_of(scaled.hpa)
 
     seen = wait_for(

@@ -12,7 +12,7 @@ from fixtures.api.pods import Pod
 from fixtures.api.port_forward import Tunnel
 from fixtures.database import cloud_sql, seen_by_users, sql
 from fixtures.database.cloud_sql import Instance, Proxy, SqlAdmin
-from fixtures.database.seen_by_users import Use
+from fixtures.database.seen_by_users import Evidence
 from fixtures.environment.model import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.google.rest import GoogleApis
@@ -26,18 +26,18 @@ from fixtures.waiting import wait_for
 
 @pytest.fixture(scope="module")
 def admin(google: GoogleApis, environment: Environment) -> SqlAdmin:
-    """The environment's instance in the Cloud SQL Admin API."""
+    """Client of the Cloud SQL Admin API for the environment's instance."""
     return SqlAdmin(google, environment.google.sql_admin, environment.cloud_sql)
 
 
 @pytest.fixture(scope="module")
 def instance(admin: SqlAdmin) -> Instance:
-    """One reading of it."""
+    """The environment's Cloud SQL instance, as the Admin API describes it."""
     return admin.instance()
 
 
 def test_instance_is_running(instance: Instance, admin: SqlAdmin) -> None:
-    """The database is up, and meant to be."""
+    """The database runs, and is set to keep running."""
     seen = f"{instance.state}, activation policy {instance.activation_policy}"
 
     assert seen == "RUNNABLE, activation policy ALWAYS", said(
@@ -57,13 +57,13 @@ def test_instance_is_the_agreed_one(instance: Instance, environment: Environment
 
 
 def test_instance_can_be_restored(instance: Instance, admin: SqlAdmin) -> None:
-    """What was entered yesterday can be brought back: backups are made, and any moment can be recovered."""
+    """Lost data can be restored: backups are automatic, and any point in time can be recovered."""
     assert instance.backups, said("automated backups", "none", admin.describe)
     assert instance.point_in_time_recovery, said("point-in-time recovery", "off", admin.describe)
 
 
 def test_instance_admits_only_whom_it_should(instance: Instance, admin: SqlAdmin) -> None:
-    """The database is reached by identity and encrypted, not from everywhere on the internet."""
+    """The database accepts IAM logins, requires encryption, and is not open to the whole internet."""
     assert instance.iam_logins, said(f"flag {cloud_sql.IAM_FLAG} on", "off", admin.describe)
     assert instance.ssl_mode in cloud_sql.ENCRYPTED, said(
         f"sslMode {' or '.join(cloud_sql.ENCRYPTED)}", instance.ssl_mode or "none", admin.describe
@@ -76,7 +76,7 @@ def test_instance_admits_only_whom_it_should(instance: Instance, admin: SqlAdmin
 def test_proxies_lead_to_this_instance(
     instance: Instance, environment: Environment, pods: tuple[Pod, ...], deployed: Reference
 ) -> None:
-    """Every replica is connected to the one database that it should use."""
+    """Every replica connects to the one database that it should use."""
     wanted = environment.cloud_sql.instance
     proxies = cloud_sql.proxies_of(pods)
     look_next = f"kubectl -n {deployed.the('Deployment').namespace} describe pod {pods[0].name}"
@@ -95,25 +95,27 @@ def test_user_and_databases_exist(admin: SqlAdmin, environment: Environment) -> 
     wanted, users, names = environment.cloud_sql, admin.users(), admin.databases()
     missing = sorted(set(wanted.databases) - set(names))
 
-    assert any(each.name == wanted.iam_user and each.kind in cloud_sql.IAM_USERS for each in users), said(
+    assert any(each.name == wanted.iam_user and each.kind in cloud_sql.IAM_USER_TYPES for each in users), said(
         f"user {wanted.iam_user} of IAM", ", ".join(map(str, users)) or "none", admin.users_command
     )
     assert not missing, said(f"databases {', '.join(wanted.databases)}", f"no {', '.join(missing)}", admin.describe)
 
 
 @pytest.fixture
-def use(portal: Portal, google: GoogleApis, environment: Environment, deployed: Reference) -> Use:
+def use(portal: Portal, google: GoogleApis, environment: Environment, deployed: Reference) -> Evidence:
     """Whether the database works for users, by the first source that can tell."""
 
-    def sources() -> Iterator[Use]:
+    def sources() -> Iterator[Evidence]:
         yield seen_by_users.by_catalog(portal)
         promql = PromQl(google, environment.google, deployed.the("PodMonitoring"))
         yield seen_by_users.by_operations(promql, environment.metrics.database_operations)
 
-    return seen_by_users.decided(sources(), "[portal] auth and [metrics] database_operations of the environment")
+    return seen_by_users.first_conclusive(
+        sources(), "[portal] auth and [metrics] database_operations of the environment"
+    )
 
 
-def test_database_works_for_users(use: Use, check: Check, deployed: Reference) -> None:
+def test_database_works_for_users(use: Evidence, check: Check, deployed: Reference) -> None:
     """What users ask of the portal is answered from its database."""
     check.decided_by(use.source)
     deployment = deployed.the("Deployment")
@@ -124,7 +126,7 @@ def test_database_works_for_users(use: Use, check: Check, deployed: Reference) -
 
 @pytest.fixture
 def proxies(pods: tuple[Pod, ...], deployed: Reference) -> tuple[Proxy, ...]:
-    """The proxies of the pods that users' requests go to."""
+    """The database proxies of the Ready pods; there is at least one."""
     deployment = deployed.the("Deployment")
     found = cloud_sql.proxies_of(pod for pod in pods if pod.ready)
     assert found, said(
@@ -137,7 +139,7 @@ def proxies(pods: tuple[Pod, ...], deployed: Reference) -> tuple[Proxy, ...]:
 
 @pytest.fixture
 def tunnels(client: GuardedClient, proxies: tuple[Proxy, ...], deployed: Reference) -> Iterator[tuple[Tunnel, ...]]:
-    """A way to the port of each proxy."""
+    """A port-forward to each proxy."""
     namespace = deployed.the("Deployment").namespace
     with ExitStack() as open_tunnels:
         yield tuple(open_tunnels.enter_context(Tunnel(client, namespace, each.pod, each.port)) for each in proxies)
@@ -180,7 +182,7 @@ def test_backstage_is_connected(tunnels: tuple[Tunnel, ...], environment: Enviro
 def test_another_user_is_refused(tunnels: tuple[Tunnel, ...], environment: Environment, timeouts: Timeouts) -> None:
     """Backstage's identity opens Backstage's own account in the database and no other."""
     tunnel, wanted = tunnels[0], environment.cloud_sql
-    refusal = sql.refusal(tunnel, wanted.other_user, wanted.databases[0], within=timeouts.sql_query)
+    refusal = sql.login_refusal(tunnel, wanted.other_user, wanted.databases[0], within=timeouts.sql_query)
 
     assert refusal, said(
         f"user {wanted.other_user} to be refused", "admitted without a password", f"{RUNBOOK}#database"

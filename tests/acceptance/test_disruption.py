@@ -1,4 +1,4 @@
-"""Promise disruption: maintenance of machines goes unnoticed. The budget, the eviction it refuses, a drained node."""
+"""Promise disruption: users do not notice maintenance of nodes. Judged by the budget, by evictions and by a drain."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from fixtures.disruption.tenure import Tenure
 from fixtures.environment.model import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.outcomes import said
-from fixtures.platform.disruption_budget import budgets_of, coverage
+from fixtures.platform.disruption_budget import coverage, list_budgets
 from fixtures.portal.client import Portal
 from fixtures.report.check import Check
 from fixtures.traffic.running import Traffic, under_load
 
 RATE = 20.0
+"""Requests of users per second during the drain."""
 
 
 def test_budget_covers_exactly_the_backstage_pods(
@@ -33,7 +34,7 @@ def test_budget_covers_exactly_the_backstage_pods(
     """Maintenance spares Backstage's pods for one another: all of them, and nobody else's."""
     wanted = maintained.pdb
     there = tuple(map(Pod, objects.list("v1", "Pod", wanted.namespace)))
-    found = coverage(wanted, budgets_of(objects, wanted.namespace), there, pods)
+    found = coverage(wanted, list_budgets(objects, wanted.namespace), there, pods)
 
     assert found.exact, said(
         f"{wanted} over exactly {', '.join(pod.name for pod in pods)}",
@@ -43,7 +44,7 @@ def test_budget_covers_exactly_the_backstage_pods(
 
 
 def test_budget_allows_one_disruption(maintained: Maintained, check: Check) -> None:
-    """Maintenance may go on: the budget lets it take one pod at a time."""
+    """Maintenance can proceed: the budget lets it take one pod at a time."""
     budget = maintained.budget()
 
     check.measured("disruptions allowed", budget.allowed, "")
@@ -52,7 +53,7 @@ def test_budget_allows_one_disruption(maintained: Maintained, check: Check) -> N
 
 @pytest.fixture
 def taken(maintained: Maintained, tenure: Tenure, brakes: Brakes) -> Iterator[tuple[Pod, ...]]:
-    """The pods that maintenance took: as many as the budget allows. Afterwards all are replaced."""
+    """Evicted pods, as many as the budget allows; teardown waits until they are replaced."""
     allowed = maintained.steady().allowed
     ready = maintained.ready_pods()
     brakes()
@@ -67,7 +68,7 @@ def taken(maintained: Maintained, tenure: Tenure, brakes: Brakes) -> Iterator[tu
 def test_eviction_beyond_the_budget_is_refused(
     maintained: Maintained, tenure: Tenure, taken: tuple[Pod, ...], check: Check
 ) -> None:
-    """However much maintenance is done at once, the last pod that serves users is not taken."""
+    """Even maintenance of several machines at once never takes the last pod that serves users."""
     last = maintained.ready_pods()[0]
 
     # Tried, not done: should the budget be broken, users keep this pod. The decision is the same.
@@ -84,13 +85,13 @@ def test_eviction_beyond_the_budget_is_refused(
 
 @pytest.fixture(scope="module")
 def folder(results: Path) -> Path:
-    """For the requests of the drain."""
+    """Folder to which the drain's requests are written."""
     return results / "drain"
 
 
 @pytest.fixture(scope="module")
 def traffic(portal: Portal, timeouts: Timeouts, folder: Path) -> AbstractContextManager[Traffic]:
-    """Users, from when it is entered."""
+    """Sends users' requests to the portal, from when it is entered."""
     return under_load(portal, timeouts, rate=RATE, folder=folder)
 
 

@@ -1,4 +1,4 @@
-"""Promise drift: what runs is what was written down."""
+"""Promise drift: the live objects are as the manifests describe them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fixtures.report.check import Check
 
 
 def test_reference_has_nothing_that_gke_refuses_or_ignores(reference: Reference) -> None:
-    """Everything that the manifests ask for is something that GKE does."""
+    """GKE does everything that the manifests ask for."""
     found = lint.findings(reference)
 
     assert not found, lint.summary(reference, found)

@@ -1,4 +1,4 @@
-"""Promise gateway: the platform's load balancer leads the hostname to Backstage, and to nothing else."""
+"""Promise gateway: the platform's load balancer routes the hostname to Backstage, and to nothing else."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from fixtures.outcomes import NotObservableError, said
 from fixtures.platform import load_balancer
 from fixtures.platform.health_check_policy import read_policy
 from fixtures.platform.load_balancer import LoadBalancerBackends
-from fixtures.portal.answers import GATEWAY_ERRORS, ask
+from fixtures.portal.answers import GATEWAY_ERRORS, fetch
 from fixtures.portal.client import Portal
 from fixtures.reference.reference import Reference
 from fixtures.reference.topology import routed_services
 from fixtures.report.check import Check
 from fixtures.subject.gateway import VERSION, Gateway, programmed, read_gateway
-from fixtures.subject.routes import rivals, route_of, routes_of
+from fixtures.subject.routes import competing_routes, route_of, routes_of
 from fixtures.waiting import wait_for
 
 
 @pytest.fixture
 def read(objects: Objects, environment: Environment) -> Callable[[], Gateway]:
-    """Reads the Gateway."""
+    """Reads the live Gateway."""
     return lambda: read_gateway(objects, environment)
 
 
 @pytest.fixture
 def service(deployed: Reference) -> Manifest:
-    """The Service that the deployment's routes lead to."""
+    """The one Service to which the deployment's HTTPRoutes lead."""
     found = routed_services(deployed)
     assert len(found) == 1, said("one Service behind the routes", ", ".join(map(str, found)) or "none", deployed.source)
     return found[0]
 
 
 def test_gateway_is_programmed(read: Callable[[], Gateway], deadlines: Timeouts, check: Check) -> None:
-    """The load balancer runs the Gateway as it is configured now."""
+    """The load balancer runs the current configuration of the Gateway."""
     gateway = read()
 
     wait_for(
@@ -59,7 +59,7 @@ def test_gateway_is_programmed(read: Callable[[], Gateway], deadlines: Timeouts,
 def test_gateway_listens_for_the_hostname_with_a_certificate(
     read: Callable[[], Gateway], environment: Environment, deadlines: Timeouts
 ) -> None:
-    """Browsers find the portal's name at the load balancer, and a certificate there."""
+    """The load balancer serves the portal's name over HTTPS, with a certificate."""
     hostname = environment.portal.hostname
 
     wait_for(
@@ -88,7 +88,7 @@ def test_gateway_has_an_address(read: Callable[[], Gateway], deadlines: Timeouts
 def test_routes_are_accepted(
     deployed: Reference, objects: Objects, read: Callable[[], Gateway], deadlines: Timeouts
 ) -> None:
-    """The load balancer took Backstage's routes as they are now, and found all that they lead to."""
+    """The load balancer accepts Backstage's current routes, and finds everything that they refer to."""
     gateway, wanted = read(), deployed.of_kind("HTTPRoute")
     assert wanted, said("an HTTPRoute in the reference", "none", deployed.source)
     where = f"Gateway {gateway.namespace}/{gateway.name}"
@@ -98,7 +98,7 @@ def test_routes_are_accepted(
     found = wait_for(
         expected,
         lambda: routes_of(deployed, objects, gateway),
-        until=lambda routes: routes.accepted or routes.hopeless,
+        until=lambda routes: routes.accepted or routes.unrecoverable,
         within=deadlines.route_accepted,
         look_next=look_next,
     )
@@ -109,12 +109,14 @@ def test_routes_are_accepted(
 def test_no_other_route_claims_the_hostname(
     deployed: Reference, objects: Objects, read: Callable[[], Gateway], environment: Environment
 ) -> None:
-    """No request for the portal is led elsewhere by somebody else's route."""
+    """No route of another deployment takes requests for the portal."""
     gateway, hostname = read(), environment.portal.hostname
     routes = [route_of(each, gateway) for each in objects.list(VERSION, "HTTPRoute")]
     own = [f"{each.namespace}/{each.name}" for each in deployed.of_kind("HTTPRoute")]
-    claiming = [each.key for each in routes if each.key in own and each.claim(gateway.serving(hostname), hostname)]
-    others = [each.key for each in rivals(routes, own, gateway, hostname)]
+    claiming = [
+        each.key for each in routes if each.key in own and each.specificity(gateway.serving(hostname), hostname)
+    ]
+    others = [each.key for each in competing_routes(routes, own, gateway, hostname)]
 
     look_next = "kubectl get httproutes -A"
     assert claiming, said(f"a route of the deployment for {hostname} at an HTTPS listener", "none", look_next)
@@ -124,7 +126,7 @@ def test_no_other_route_claims_the_hostname(
 def test_health_check_policy_is_attached(
     deployed: Reference, service: Manifest, objects: Objects, deadlines: Timeouts, check: Check
 ) -> None:
-    """The load balancer asks Backstage how it is in the way that was written down."""
+    """The load balancer checks Backstage's health in the way that the manifests say."""
     wanted = [
         each
         for each in deployed.of_kind("HealthCheckPolicy")
@@ -150,7 +152,7 @@ def test_health_check_policy_is_attached(
 
 
 @pytest.fixture
-def opinions(
+def read_backends(
     *,
     deployed: Reference,
     service: Manifest,
@@ -160,20 +162,20 @@ def opinions(
     google: GoogleApis,
     read: Callable[[], Gateway],
 ) -> Callable[[], LoadBalancerBackends]:
-    """Asks all sources for what the load balancer thinks of every pod."""
+    """Reads from all sources whether the load balancer finds each pod healthy."""
     resources = read().backend_services
 
     def ask_all() -> LoadBalancerBackends:
         live = Manifest(objects.get(service.body) or {})
-        endpoints = load_balancer.endpoints_if_allowed(google, environment.google.compute, resources, live)
-        return load_balancer.backends(pods_of(deployed.the("Deployment"), client), endpoints)
+        states = load_balancer.endpoint_states_if_allowed(google, environment.google.compute, resources, live)
+        return load_balancer.backends_of(pods_of(deployed.the("Deployment"), client), states)
 
     return ask_all
 
 
 def test_load_balancer_finds_every_pod_healthy(
     *,
-    opinions: Callable[[], LoadBalancerBackends],
+    read_backends: Callable[[], LoadBalancerBackends],
     service: Manifest,
     portal: Portal,
     read: Callable[[], Gateway],
@@ -185,8 +187,8 @@ def test_load_balancer_finds_every_pod_healthy(
 
     found = wait_for(
         expected,
-        opinions,
-        until=lambda each: not each.denied,
+        read_backends,
+        until=lambda each: not each.unhealthy,
         within=deadlines.endpoint_attached,
         look_next=look_next,
     )
@@ -194,7 +196,7 @@ def test_load_balancer_finds_every_pod_healthy(
     # A pod's condition is never taken back: an error that users are answered now contradicts it.
     answers = wait_for(
         "requests answered by Backstage, not by an error of the load balancer's own,",
-        lambda: tuple(ask(portal.at(each), "/") for each in read().addresses),
+        lambda: tuple(fetch(portal.at(each), "/") for each in read().addresses),
         until=lambda seen: not any(each.status in GATEWAY_ERRORS for each in seen),
         within=deadlines.settled,
         look_next="the HealthCheckPolicy, and what it asks: kubectl get healthcheckpolicies -o yaml",

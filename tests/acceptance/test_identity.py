@@ -1,4 +1,4 @@
-"""Promise `identity`: Backstage's pods act as their own Google account, by Workload Identity."""
+"""Promise identity: Backstage's pods act as their own Google account, by Workload Identity."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def containers(
     deployed: Reference, pods: tuple[Pod, ...], client: GuardedClient, timeouts: Timeouts
 ) -> tuple[Container, ...]:
     """The container of each Ready pod that users' requests come to; there is at least one."""
-    name = workload_identity.asking_container(deployed)
+    name = workload_identity.serving_container_name(deployed)
     ready = [pod for pod in pods if pod.ready]
     look_next = f"kubectl -n {pods[0].namespace} describe pod {pods[0].name}"
     assert ready, said("a Ready pod", ", ".join(map(str, pods)), look_next)
@@ -40,13 +40,13 @@ def service_account(deployed: Reference) -> Manifest:
 def test_service_account_names_the_google_account(
     service_account: Manifest, deployed: Reference, objects: Objects, environment: Environment
 ) -> None:
-    """It is written down, and in force, which Google account Backstage acts as."""
+    """Manifests and cluster agree on the Google account that Backstage acts as."""
     rendered = [each for each in deployed.of_kind("ServiceAccount") if str(each) == str(service_account)]
     live = Manifest(objects.get(service_account.body) or {})
 
     named = [
-        *(("reference", workload_identity.annotated(each)) for each in rendered),
-        ("cluster", workload_identity.annotated(live) if live.body else "no such ServiceAccount"),
+        *(("reference", workload_identity.google_account_of(each)) for each in rendered),
+        ("cluster", workload_identity.google_account_of(live) if live.body else "no such ServiceAccount"),
     ]
 
     expected = environment.identity.service_account
@@ -70,10 +70,10 @@ def test_pods_run_as_that_service_account(service_account: Manifest, pods: tuple
 
 @pytest.mark.needs("connect")
 def test_pod_gets_a_token_of_its_google_account(containers: tuple[Container, ...], environment: Environment) -> None:
-    """Every pod is given a token to act as Backstage's Google account, whose name alone would open nothing."""
+    """Every pod gets a token of Backstage's Google account; without one, the account's name is worth nothing."""
     expected = environment.identity.service_account
 
-    asked = {container: workload_identity.ask(container) for container in containers}
+    asked = {container: workload_identity.read_account(container) for container in containers}
 
     wrong = [f"{container}: {found}" for container, found in asked.items() if not found.usable_as(expected)]
     look_next = f"gcloud iam service-accounts get-iam-policy {expected}: roles/iam.workloadIdentityUser"

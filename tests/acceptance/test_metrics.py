@@ -1,4 +1,4 @@
-"""Promise metrics: whoever looks after the portal sees how each of its pods is doing."""
+"""Promise metrics: the people who operate the portal see how each of its pods is doing."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from fixtures.environment.timeouts import Timeouts
 from fixtures.google.rest import GoogleApis
 from fixtures.metrics.podmonitoring import (
     OPERATOR_CONFIG,
-    Targets,
+    ScrapedPods,
     by_status,
     by_up,
-    interval,
     ports,
-    read_scraping,
+    scrape_interval,
+    status_of,
     target_status_enabled,
 )
-from fixtures.metrics.promql import PromQl, coverage, together
+from fixtures.metrics.promql import PromQl, coverage, sum_by_instance
 from fixtures.objects.manifest import Field, Manifest
 from fixtures.reference.reference import Reference
 from fixtures.report.check import Check
@@ -34,48 +34,48 @@ MOVED = "value that changed"
 
 @pytest.fixture
 def podmonitoring(deployed: Reference) -> Manifest:
-    """What says which pods are scraped, and how."""
+    """The reference's PodMonitoring: which pods are scraped, and how."""
     return deployed.the("PodMonitoring")
 
 
 @pytest.fixture
 def promql(google: GoogleApis, environment: Environment, podmonitoring: Manifest) -> PromQl:
-    """Cloud Monitoring's samples of Backstage's pods."""
+    """Queries Cloud Monitoring for samples of Backstage's pods."""
     return PromQl(google, environment.google, podmonitoring)
 
 
 @pytest.fixture
 def read_ready(deployed: Reference, client: GuardedClient) -> Callable[[], tuple[Pod, ...]]:
-    """Reads which pods are Ready; they may be replaced while something is waited for."""
+    """Reads the Ready pods, anew at each call, as pods may be replaced during a wait."""
     return lambda: serving_pods(deployed.the("Deployment"), client)
 
 
 @pytest.fixture
 def read_targets(
     objects: Objects, podmonitoring: Manifest, promql: PromQl, read_ready: Callable[[], tuple[Pod, ...]]
-) -> Callable[[], Targets]:
+) -> Callable[[], ScrapedPods]:
     """Reads which Ready pods are scraped: from the PodMonitoring's status where that is kept up, else from `up`."""
     kept_up = target_status_enabled(objects.get(OPERATOR_CONFIG))
 
-    def read() -> Targets:
-        scraping = read_scraping(Field(objects.get(podmonitoring.body)))
-        if kept_up and not scraping.left_behind(datetime.now(UTC)):
+    def read() -> ScrapedPods:
+        scraping = status_of(Field(objects.get(podmonitoring.body)))
+        if kept_up and not scraping.stale(datetime.now(UTC)):
             return by_status(scraping, len(read_ready()), len(ports(podmonitoring)))
-        return by_up(promql.up(2 * interval(podmonitoring)), read_ready(), ports(podmonitoring))
+        return by_up(promql.up(2 * scrape_interval(podmonitoring)), read_ready(), ports(podmonitoring))
 
     return read
 
 
 def look_at(podmonitoring: Manifest) -> str:
-    """Where an investigation begins."""
+    """The command with which an investigation starts."""
     return f"kubectl -n {podmonitoring.namespace} get podmonitoring {podmonitoring.name} -o yaml"
 
 
 def test_monitoring_is_configured(objects: Objects, podmonitoring: Manifest, deadlines: Timeouts) -> None:
-    """Monitoring has taken over what it is asked to collect."""
+    """Monitoring has accepted what it should collect."""
     wait_for(
         f"{podmonitoring} to be ConfigurationCreateSuccess at its generation",
-        lambda: read_scraping(Field(objects.get(podmonitoring.body))),
+        lambda: status_of(Field(objects.get(podmonitoring.body))),
         until=lambda scraping: scraping.configured,
         within=deadlines.scrape_status,
         look_next=look_at(podmonitoring),
@@ -83,9 +83,9 @@ def test_monitoring_is_configured(objects: Objects, podmonitoring: Manifest, dea
 
 
 def test_every_ready_pod_is_scraped(
-    read_targets: Callable[[], Targets], podmonitoring: Manifest, deadlines: Timeouts, check: Check
+    read_targets: Callable[[], ScrapedPods], podmonitoring: Manifest, deadlines: Timeouts, check: Check
 ) -> None:
-    """Every pod that serves users is asked how it is doing, and answers."""
+    """Monitoring reaches every pod that serves users."""
     targets = wait_for(
         f"each Ready pod of {podmonitoring} to be scraped without error",
         read_targets,
@@ -107,7 +107,7 @@ def test_every_metric_has_a_fresh_sample_of_every_pod(
     check: Check,
 ) -> None:
     """Requests, catalog and load of every pod can be seen as they are now."""
-    expected, window = environment.metrics.expected, 2 * interval(promql.podmonitoring)
+    expected, window = environment.metrics.expected, 2 * scrape_interval(promql.podmonitoring)
 
     covered = wait_for(
         f"a sample of each Ready pod and expected metric, not older than two scrapes ({window:g} s)",
@@ -132,12 +132,12 @@ def test_values_move_from_scrape_to_scrape(
     check: Check,
 ) -> None:
     """What is shown of a pod is measured again and again, not the same old figure."""
-    expected, window = environment.metrics.expected, 4 * interval(promql.podmonitoring)
+    expected, window = environment.metrics.expected, 4 * scrape_interval(promql.podmonitoring)
 
     covered = wait_for(
         f"some value of each Ready pod to change within four scrapes ({window:g} s)",
         lambda: coverage(
-            {MOVED: together(promql.changes(metric, window) for metric in expected)},
+            {MOVED: sum_by_instance(promql.changes(metric, window) for metric in expected)},
             read_ready(),
             ports(promql.podmonitoring),
         ),

@@ -1,4 +1,4 @@
-"""Promise `secrets`: what Secret Manager keeps for Backstage is in its pods, whole, up to date and read-only."""
+"""Promise secrets: Backstage's pods have all of its secrets in Secret Manager, up to date and read-only."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from fixtures.reference.reference import Reference
 from fixtures.report.check import Check
 from fixtures.secrets.delivery import Delivery
 from fixtures.secrets.files import secret_files
-from fixtures.secrets.mounted import mounted_classes, unmounted, wanted
+from fixtures.secrets.mounted import entries_of, mounted_classes, unmounted
 from fixtures.waiting import wait_for
 
 STATUS = "SecretProviderClassPodStatus"
-"""What the CSI driver says of a pod. That GKE's add-on writes it too is likely, not sure."""
+"""Kind with which the CSI driver reports what a pod mounts. GKE's add-on probably writes it too; not confirmed."""
 
 
 @pytest.fixture
 def delivery(deployed: Reference, client: GuardedClient, google: GoogleApis, environment: Environment) -> Delivery:
-    """The way of Backstage's secrets into its pods; there is at least one SecretProviderClass on it."""
+    """Reads how secrets get into Backstage's pods; there is at least one SecretProviderClass."""
     deployment, classes = deployed.the("Deployment"), mounted_classes(deployed)
     look_next = f"kubectl -n {deployment.namespace} get deployment {deployment.name} -o yaml"
     assert classes, said(f"a volume of a SecretProviderClass in {deployment} of the reference", "none", look_next)
@@ -42,7 +42,7 @@ def ready(pods: tuple[Pod, ...]) -> tuple[Pod, ...]:
 
 @pytest.fixture
 def reported(delivery: Delivery, ready: tuple[Pod, ...], check: Check) -> None:
-    """Ready pods of which the CSI driver tells what it has mounted."""
+    """Requires that the CSI driver reports what it mounts; where it does not, the check is not observable."""
     if not delivery.statuses():
         look_next = f"kubectl -n {ready[0].namespace} get secretproviderclasspodstatuses"
         raise NotObservableError(said(f"a {STATUS} of each pod", "none of any", look_next))
@@ -51,7 +51,7 @@ def reported(delivery: Delivery, ready: tuple[Pod, ...], check: Check) -> None:
 
 def test_class_lists_every_expected_secret(delivery: Delivery, environment: Environment) -> None:
     """Every credential that Backstage needs is asked for."""
-    listed = {each.secret for of_class in delivery.live_classes() for each in wanted(of_class)}
+    listed = {each.secret for of_class in delivery.live_classes() for each in entries_of(of_class)}
 
     missing = [name for name in environment.secrets.expected if name not in listed]
 
@@ -87,7 +87,7 @@ def test_every_pod_was_given_every_secret(delivery: Delivery, timeouts: Timeouts
 
 @pytest.mark.usefixtures("reported")
 def test_every_pod_has_the_latest_versions(delivery: Delivery, timeouts: Timeouts) -> None:
-    """Every pod has its credentials in the version that Secret Manager calls the latest."""
+    """Every pod has the latest version of each credential."""
     unusable = delivery.unusable()
     expected = "every version that is asked for ENABLED, as no new pod starts without"
     assert not unusable, said(expected, "; ".join(unusable), "gcloud secrets versions list, of that secret")

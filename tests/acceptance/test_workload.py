@@ -16,12 +16,12 @@ from fixtures.reference.apply import Applied, wait_until_rolled_out
 from fixtures.reference.reference import Reference
 from fixtures.report.check import Check
 
-pytestmark = pytest.mark.usefixtures("rollout_failure")  # pods are judged once it has settled, whichever way
+pytestmark = pytest.mark.usefixtures("rollout_failure")  # pods are judged after the rollout, even if it failed
 
 
 @pytest.fixture(scope="module")
 def rollout_failure(applied: Applied, objects: Objects, timeouts: Timeouts) -> AssertionError | None:
-    """Why Backstage is not rolled out, after the time that a replacement may take which is under way."""
+    """Why Backstage is not rolled out, or None. A pod that is just being replaced gets time to become Ready."""
     if applied.failure:
         return applied.failure
     try:
@@ -39,12 +39,12 @@ def deployment(deployed: Reference) -> Manifest:
 
 @pytest.fixture
 def look_next(deployment: Manifest) -> str:
-    """Where an investigation of its pods begins."""
+    """The command with which an investigation of the pods starts."""
     return f"kubectl -n {deployment.namespace} describe pods -l {selector_of(deployment)}"
 
 
 def test_deployment_is_rolled_out(rollout_failure: AssertionError | None) -> None:
-    """All replicas of Backstage run what was last deployed, and can be used."""
+    """All replicas of Backstage run what was last deployed, and are available."""
     assert rollout_failure is None, str(rollout_failure)
 
 
@@ -57,7 +57,7 @@ def test_every_container_is_ready(deployment: Manifest, pods: tuple[Pod, ...], l
 
 def test_sidecar_starts_first(deployment: Manifest, pods: tuple[Pod, ...], look_next: str) -> None:
     """Backstage finds its database proxy running when it starts, and until it has ended."""
-    found = workload.not_started_first(deployment, pods)
+    found = workload.late_sidecars(deployment, pods)
 
     assert workload.native_sidecars(deployment), said(f"a native sidecar in {deployment}", "none", look_next)
     assert not found, said("sidecars that are native and start before what they serve", ", ".join(found), look_next)
@@ -66,21 +66,21 @@ def test_sidecar_starts_first(deployment: Manifest, pods: tuple[Pod, ...], look_
 def test_image_is_the_rendered_one(deployment: Manifest, pods: tuple[Pod, ...], look_next: str, check: Check) -> None:
     """The release that was deployed is the one that runs, in every pod."""
     check.keep("images.txt", "\n".join([*workload.running_images(pods), ""]))
-    found = workload.other_images(deployment, pods)
+    found = workload.wrong_images(deployment, pods)
 
     assert not found, said(f"the images of {deployment} in each of its pods", ", ".join(found), look_next)
 
 
 def test_containers_do_not_run_as_root(pods: tuple[Pod, ...], look_next: str) -> None:
     """Nothing in Backstage's pods runs as root."""
-    found = workload.as_root(pods)
+    found = workload.running_as_root(pods)
 
     assert not found, said("no container that runs as root", ", ".join(found), look_next)
 
 
 def test_pods_are_spread_over_nodes(deployment: Manifest, pods: tuple[Pod, ...], look_next: str) -> None:
     """The loss of one node never takes all of Backstage."""
-    nodes = workload.by_node(pods)
+    nodes = workload.pods_per_node(pods)
     seen = ", ".join(f"{count} on {node}" for node, count in sorted(nodes.items()))
 
     assert len(nodes) > 1, said(f"pods of {deployment} on more than one node", seen or "no pod on any", look_next)
@@ -88,7 +88,7 @@ def test_pods_are_spread_over_nodes(deployment: Manifest, pods: tuple[Pod, ...],
 
 def test_service_account_is_the_named_one(deployment: Manifest, pods: tuple[Pod, ...], look_next: str) -> None:
     """Backstage acts as its own ServiceAccount, which its rights at Google belong to."""
-    found = workload.other_accounts(deployment, pods)
+    found = workload.wrong_service_accounts(deployment, pods)
 
     assert not found, said(f"pods with the ServiceAccount of {deployment}", ", ".join(found), look_next)
 
@@ -98,7 +98,7 @@ def test_no_container_ended_during_the_run(
     pods: tuple[Pod, ...], run_started: datetime, deployment: Manifest, look_next: str
 ) -> None:
     """Backstage ran through all of this run without a restart, and never out of memory."""
-    found = workload.interruptions(pods, run_started)
+    found = workload.terminations(pods, run_started)
 
     assert not found, said(
         f"no container of {deployment} restarted since {run_started:%H:%M:%SZ}", ", ".join(found), look_next

@@ -10,7 +10,7 @@ from fixtures.environment.model import Environment
 from fixtures.google.rest import GoogleApis
 from fixtures.metrics.promql import PromQl
 from fixtures.outcomes import RUNBOOK, NoVerdictError
-from fixtures.secrets.mounted import Versions, mounted_classes, outdated, statuses, versions_of
+from fixtures.secrets.mounted import Versions, mounted_classes, outdated, read_statuses, read_versions
 
 pytestmark = pytest.mark.needs("disrupt", "load")
 
@@ -48,10 +48,10 @@ def test_rotated_secret_reaches_running_pods(chaos: ChaosRunner, environment: En
     secret = environment.secrets.expected[0]
 
     def latest() -> Versions:
-        return versions_of(classes, google, environment.google.secret_manager)
+        return read_versions(classes, google, environment.google.secret_manager)
 
     def behind() -> list[str]:
-        found = statuses(Objects(chaos.maintained.client), environment.namespaces.deployment)
+        found = read_statuses(Objects(chaos.maintained.client), environment.namespaces.deployment)
         pods = chaos.maintained.ready_pods()
         return [each for pod in pods for of_class in classes for each in outdated(pod, of_class, found, latest())]
 

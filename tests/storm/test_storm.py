@@ -15,14 +15,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from fixtures.api.requests import Patience
+from fixtures.api.requests import RetryPolicy
 from fixtures.disruption.blast_radius import Limits, plan_drain
 from fixtures.disruption.cordon import ANNOTATION
 from fixtures.disruption.drain import Drain, drained
 from fixtures.disruption.restore import RestoreContext, restore
 from fixtures.lease.holder import Holder
 from fixtures.lease.journal import ANNOTATION as JOURNAL
-from fixtures.lease.journal import Journal, loaded
+from fixtures.lease.journal import Journal, load_entries
 from fixtures.lease.lease import RunLease
 from fixtures.outcomes import NoVerdictError
 from fixtures.waiting import DeadlinePassedError
@@ -131,10 +131,10 @@ class Storm:
 
 def whole_run(server: Server, seconds: float) -> Drain:
     """A whole run: take the Lease, restore what is left, drain the node, release the Lease."""
-    api = server.api(Patience(within=20, every=0.005, silence=0.1), TIMEOUT)
+    api = server.api(RetryPolicy(within=20, every=0.005, watch_idle_timeout=0.1), TIMEOUT)
     lease = RunLease(api, "portal", "acceptance-backstage", Holder.here(), renewal=0.05)
-    left = lease.take()
-    journal = Journal(lease, loaded(left.get(JOURNAL, "")))
+    left = lease.acquire()
+    journal = Journal(lease, load_entries(left.get(JOURNAL, "")))
     try:
         restore(journal, str(lease), RestoreContext(api, lambda _: None, lambda *_: None, {}))
         plan = plan_drain("node-1", namespace="portal", api=api, limits=Limits(seconds=seconds))

@@ -132,7 +132,7 @@ Running = TypeVar("Running", bound=ThreadingHTTPServer)
 @contextlib.contextmanager
 def running(server: Running) -> Iterator[Running]:
     """A server until the end."""
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.002})
     thread.start()
     try:
         yield server

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,11 @@ from aiohttp import web
 from lab import layout
 from tests.unit.fakecluster import FakeCluster
 from tests.unit.fakeserver import Server, served
+
+
+def pytest_collection_finish() -> None:
+    """What is collected stays until the end, so nobody needs to look through it for garbage again and again."""
+    gc.freeze()
 
 
 @contextlib.contextmanager

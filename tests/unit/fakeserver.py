@@ -12,14 +12,14 @@ from kubernetes.client import Configuration
 from typing_extensions import override
 
 from fixtures.api.client import GuardedClient
-from fixtures.api.requests import Api, Patience
+from fixtures.api.requests import Api, RetryPolicy
 from fixtures.guard.permissions import PERMISSIONS, Guard
 from fixtures.guard.request_attributes import Namespaces
 from tests.unit.apiserver import Connection, Json, running
 from tests.unit.fakecluster import FakeCluster
 
 NAMESPACES = Namespaces(deployment="portal", route="portal", gateway="mcp")
-QUICK = Patience(within=5, every=0.01, silence=0.3)
+QUICK = RetryPolicy(within=5, every=0.004, watch_idle_timeout=0.3)
 
 
 class Handler(Connection):
@@ -72,13 +72,13 @@ class Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up in the middle is no error."""
 
-    def api(self, patience: Patience = QUICK, timeout: float = 2) -> Api:
+    def api(self, retry_policy: RetryPolicy = QUICK, timeout: float = 2) -> Api:
         """A client with all permissions."""
         configuration = Configuration()
         configuration.host = f"http://127.0.0.1:{self.server_port}"
         configuration.retries = False
         client = GuardedClient(configuration, Guard(frozenset(PERMISSIONS), NAMESPACES), timeout=timeout)
-        return Api(client, patience)
+        return Api(client, retry_policy)
 
 
 def served(cluster: FakeCluster) -> AbstractContextManager[Server]:

@@ -98,7 +98,7 @@ def test_wait_tells_what_it_waits_for_whenever_that_looks_different() -> None:
 
     wait_for(
         "the Lease", readings, until=lambda reading: reading == "free", within=60, look_next="", every=2,
-        tell=told.append, sleep=clock.sleep, clock=clock,
+        on_change=told.append, sleep=clock.sleep, clock=clock,
     )  # fmt: skip
 
     assert told == [

@@ -12,7 +12,7 @@ from kubernetes.client import Configuration
 
 from fixtures.api.client import GuardedClient
 from fixtures.api.exec import CommandNotRunError, Container
-from fixtures.api.testinfra import host_in, reading
+from fixtures.api.testinfra import host_in, no_verdict_if_tool_missing
 from fixtures.guard.permissions import Guard
 from fixtures.guard.request_attributes import ForbiddenByEnvironmentError, Namespaces
 
@@ -188,7 +188,7 @@ def test_testinfra_without_its_programs_is_no_verdict(serve: Serve) -> None:
     """It asserts; an image without `stat` has broken no promise."""
     there = container(serve(server(shell({}, {}))))
 
-    with pytest.raises(CommandNotRunError) as failed, reading(there):
+    with pytest.raises(CommandNotRunError) as failed, no_verdict_if_tool_missing(there):
         host_in(there).run_test("test -r %s", "/a")
 
     assert str(failed.value) == (

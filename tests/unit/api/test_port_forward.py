@@ -80,7 +80,7 @@ def test_tunnel_carries_bytes_both_ways(serve: Serve) -> None:
     with Tunnel(client, "backstage", "portal-1", 5432) as tunnel:
         assert [answer_of(tunnel), answer_of(tunnel)] == [b"SELECT", b"SELECT"]
         assert tunnel.refusal == ""
-        tunnel.raise_trouble()
+        tunnel.raise_connection_error()
 
 
 def test_tunnel_keeps_what_the_kubelet_says_of_a_closed_port(serve: Serve) -> None:
@@ -90,7 +90,7 @@ def test_tunnel_keeps_what_the_kubelet_says_of_a_closed_port(serve: Serve) -> No
     with Tunnel(client, "backstage", "portal-1", 5432) as tunnel:
         assert answer_of(tunnel) == b""
         assert tunnel.refusal == REFUSED
-        tunnel.raise_trouble()
+        tunnel.raise_connection_error()
 
 
 def test_tunnel_says_why_the_api_server_opened_nothing(serve: Serve) -> None:
@@ -100,7 +100,7 @@ def test_tunnel_says_why_the_api_server_opened_nothing(serve: Serve) -> None:
     with Tunnel(client, "backstage", "portal-1", 5432) as tunnel:
         assert answer_of(tunnel) == b""
         with pytest.raises(NoVerdictError) as failed:
-            tunnel.raise_trouble()
+            tunnel.raise_connection_error()
 
     expected, seen, look_next = str(failed.value).splitlines()
     assert expected == "expected: a port-forward to portal-1"
@@ -115,7 +115,7 @@ def test_tunnel_opens_nothing_without_the_permission(serve: Serve) -> None:
     with Tunnel(client, "backstage", "portal-1", 5432) as tunnel:
         assert answer_of(tunnel) == b""
         with pytest.raises(ForbiddenByEnvironmentError, match="get pods/portforward in backstage, which needs connect"):
-            tunnel.raise_trouble()
+            tunnel.raise_connection_error()
 
 
 def test_tunnel_ends_with_its_context(serve: Serve) -> None:

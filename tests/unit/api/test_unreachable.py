@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 from kubernetes.client import ApiException, Configuration, VersionApi
 
 from fixtures.api.client import GuardedClient
-from fixtures.api.unreachable import expiry, no_answer
+from fixtures.api.unreachable import credentials_expiry, no_answer
 from fixtures.guard.permissions import Guard
 from fixtures.guard.request_attributes import Namespaces
 from tests.unit.apiserver import RECORDED, Answer, Request, serving
@@ -228,4 +228,4 @@ def test_token_that_does_not_say_when_it_expires_is_not_called_expired(value: st
     configuration = configuration_of("https://lab.test")
     configuration.api_key = {"BearerToken": value}
 
-    assert expiry(configuration) is None
+    assert credentials_expiry(configuration) is None

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from fixtures.api.requests import Patience
-from fixtures.api.watch import Watched, lines
+from fixtures.api.requests import RetryPolicy
+from fixtures.api.watch import Informer, lines
 from fixtures.objects.manifest import Field
 from fixtures.outcomes import NoVerdictError
 from fixtures.waiting import wait_for
@@ -16,7 +16,7 @@ from tests.unit.apiserver import Answer, Json, Request, as_json
 from tests.unit.fakecluster import BACKSTAGE, PODS, FakeCluster, status
 from tests.unit.fakeserver import Server
 
-CALM = Patience(within=5, every=0, silence=30)
+CALM = RetryPolicy(within=5, every=0, watch_idle_timeout=30)
 """Of one who believes a watch that says nothing for the length of a test."""
 GAP = f"the watch of {PODS} kept a change to itself, or could not go on"
 
@@ -89,10 +89,10 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def followed(script: Script, cluster: FakeCluster, server: Server) -> list[tuple[str, str, str]]:
     """What was seen until the script was over: kind, object, version."""
     cluster.script = script
-    with Watched(server.api(CALM), PODS) as watched:
+    with Informer(server.api(CALM), PODS) as watched:
         wait_until(lambda: script.over)
         seen = watched.changes
-    return [(each.kind, each.uid, each.body["metadata"]["resourceVersion"].text) for each in seen]
+    return [(each.type, each.uid, each.body["metadata"]["resourceVersion"].text) for each in seen]
 
 
 def test_what_was_there_and_what_changes_is_remembered_in_order(cluster: FakeCluster, server: Server) -> None:
@@ -111,7 +111,7 @@ def test_what_is_present_is_what_was_seen_last(cluster: FakeCluster, server: Ser
     changes = stream(event("DELETED", pod("a", "2")), event("MODIFIED", pod("b", "3", "Failed")))
     cluster.script = script = Script([listed("1", pod("a", "1"), pod("b", "1"))], [changes])
 
-    with Watched(server.api(CALM), PODS, clock=lambda: 12.5) as watched:
+    with Informer(server.api(CALM), PODS, clock=lambda: 12.5) as watched:
         wait_until(lambda: script.over)
         [left] = watched.objects
         assert left["status"]["phase"].text == "Failed"
@@ -149,7 +149,7 @@ def test_watch_that_was_cut_off_goes_on_where_it_was(cluster: FakeCluster, serve
         return stream(event("ADDED", added), '{"type": "ADD') if len(sent) == 1 else None
 
     cluster.script = cut_off
-    with Watched(server.api(), PODS, told=told) as pods:
+    with Informer(server.api(), PODS, on_change=told) as pods:
         wait_until(lambda: len(sent) == 2)
 
     assert told.states == ["a b", "a b x"]
@@ -160,7 +160,7 @@ def test_watch_that_was_cut_off_goes_on_where_it_was(cluster: FakeCluster, serve
 def test_every_state_is_told_in_order(cluster: FakeCluster, server: Server) -> None:
     """Even one that lasts for a moment only."""
     told = Told()
-    with Watched(server.api(), PODS, told=told) as pods:
+    with Informer(server.api(), PODS, on_change=told) as pods:
         cluster.pod("backstage-c", "node-3", BACKSTAGE)
         cluster.remove(PODS, "backstage-c")
         cluster.remove(PODS, "backstage-a")
@@ -176,7 +176,7 @@ def test_server_that_has_forgotten_leaves_a_gap_if_something_happened(cluster: F
     """What is there afterwards is right again; what was in between nobody knows."""
     told = Told()
     cluster.script = lambda request: EXPIRED if watches(request) else None
-    with Watched(server.api(), PODS, told=told) as pods:
+    with Informer(server.api(), PODS, on_change=told) as pods:
         cluster.remove(PODS, "backstage-a")
         wait_until(lambda: told.states[-1] == "b")
         cluster.script = lambda _: None
@@ -195,7 +195,7 @@ def test_server_that_has_forgotten_leaves_no_gap_if_nothing_happened(cluster: Fa
         return EXPIRED if watches(request) and len(seen) < 5 else None
 
     cluster.script = twice
-    with Watched(server.api(), PODS) as pods:
+    with Informer(server.api(), PODS) as pods:
         wait_until(lambda: len(seen) > 5)
 
     assert pods.gaps == []
@@ -209,17 +209,17 @@ def test_watch_that_tells_nothing_is_made_up_for_by_lists(
     cluster.deaf = True
     cluster.script = lambda request: answer if watches(request) else None
     told = Told()
-    with Watched(server.api(Patience(within=5, every=0.01, silence=0.05)), PODS, told=told) as pods:
+    with Informer(server.api(RetryPolicy(within=5, every=0.01, watch_idle_timeout=0.05)), PODS, on_change=told) as pods:
         cluster.remove(PODS, "backstage-a")
         wait_until(lambda: told.states[-1] == "b")
 
-    assert [(each.kind, each.body["metadata"]["name"].text) for each in pods.changes][2:] == [
+    assert [(each.type, each.body["metadata"]["name"].text) for each in pods.changes][2:] == [
         ("DELETED", "backstage-a")
     ]
     assert pods.gaps == [GAP]
 
 
-def given_up(watched: Watched) -> bool:
+def given_up(watched: Informer) -> bool:
     """Whether it says that something may be missing."""
     try:
         _ = watched.changes
@@ -232,7 +232,7 @@ def test_watch_that_cannot_be_kept_up_leaves_no_verdict(cluster: FakeCluster, se
     """Something may have been missed, so nothing is told. That lists get through makes up for it no longer."""
     cluster.script = lambda request: status(503, "Unavailable") if watches(request) else None
 
-    with Watched(server.api(Patience(within=0.1, every=0.005, silence=0.02)), PODS) as watched:
+    with Informer(server.api(RetryPolicy(within=0.1, every=0.005, watch_idle_timeout=0.02)), PODS) as watched:
         wait_until(lambda: given_up(watched))
         with pytest.raises(NoVerdictError) as failed:
             _ = watched.changes
@@ -245,7 +245,10 @@ def test_watch_that_is_refused_ends_what_relies_on_it(cluster: FakeCluster, serv
     """Rights were taken away: whoever reads is told, and whoever waits for the next state is woken to read."""
     cluster.script = lambda request: status(403, "Forbidden") if watches(request) else None
     told = Told()
-    with Watched(server.api(), PODS, told=told) as pods, pytest.raises(NoVerdictError, match="seen: 403 Forbidden"):
+    with (
+        Informer(server.api(), PODS, on_change=told) as pods,
+        pytest.raises(NoVerdictError, match="seen: 403 Forbidden"),
+    ):
         wait_until(lambda: not pods.objects)
 
     assert told.states == ["a b", "a b"]

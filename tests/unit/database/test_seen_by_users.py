@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from fixtures.database import seen_by_users
-from fixtures.database.seen_by_users import Use, by_catalog, by_operations, decided
+from fixtures.database.seen_by_users import Evidence, by_catalog, by_operations, first_conclusive
 from fixtures.environment.tables import GoogleTable, PortalTable
 from fixtures.google.rest import GoogleApis
 from fixtures.metrics.promql import PromQl
@@ -52,9 +52,9 @@ def test_catalog_decides_if_backstage_itself_answers(
     answer: CatalogAnswer, monkeypatch: pytest.MonkeyPatch, *, works: bool | None
 ) -> None:
     """A load balancer knows nothing of the database."""
-    monkeypatch.setattr(catalog, "ask_catalog", lambda _: answer)
+    monkeypatch.setattr(catalog, "query_catalog", lambda _: answer)
 
-    assert by_catalog(PORTAL) == Use("a catalog query", works, str(answer))
+    assert by_catalog(PORTAL) == Evidence("a catalog query", works, str(answer))
 
 
 @pytest.mark.parametrize("kind", [AssertionError, NoVerdictError])
@@ -64,9 +64,9 @@ def test_catalog_that_cannot_be_asked_decides_nothing(kind: type[Exception], mon
     def unreachable(_: Portal) -> CatalogAnswer:
         raise kind(said("entities", "ConnectError", "curl"))
 
-    monkeypatch.setattr(catalog, "ask_catalog", unreachable)
+    monkeypatch.setattr(catalog, "query_catalog", unreachable)
 
-    assert by_catalog(PORTAL) == Use("a catalog query", None, "ConnectError")
+    assert by_catalog(PORTAL) == Evidence("a catalog query", None, "ConnectError")
 
 
 def promql(status: int, body: dict[str, Any], queries: list[str] | None = None) -> PromQl:
@@ -91,14 +91,17 @@ def vector(**values: str) -> dict[str, Any]:
     [
         (
             vector(one="12.5", two="0"),
-            Use(f"increase of {METRIC}", works=True, seen="12 successful operations in 150 s"),
+            Evidence(f"increase of {METRIC}", works=True, seen="12 successful operations in 150 s"),
         ),
-        (vector(one="0", two="0"), Use(f"increase of {METRIC}", works=False, seen="0 successful operations in 150 s")),
-        (vector(), Use(f"increase of {METRIC}", None, "no sample in 150 s")),
+        (
+            vector(one="0", two="0"),
+            Evidence(f"increase of {METRIC}", works=False, seen="0 successful operations in 150 s"),
+        ),
+        (vector(), Evidence(f"increase of {METRIC}", None, "no sample in 150 s")),
     ],
     ids=["some", "none", "no sample"],
 )
-def test_operations_decide_if_there_are_samples(body: dict[str, Any], use: Use) -> None:
+def test_operations_decide_if_there_are_samples(body: dict[str, Any], use: Evidence) -> None:
     """None counted by anybody is a database that does not work; no sample is nothing to go by."""
     assert by_operations(promql(200, body), METRIC) == use
 
@@ -119,26 +122,29 @@ def test_monitoring_that_cannot_be_asked_decides_nothing() -> None:
     """Nor does one that refuses."""
     refused = promql(403, {"error": {"message": "Permission denied"}})
 
-    assert by_operations(refused, METRIC) == Use(f"increase of {METRIC}", None, "403 Permission denied")
+    assert by_operations(refused, METRIC) == Evidence(f"increase of {METRIC}", None, "403 Permission denied")
 
 
 def test_first_source_that_can_tell_decides() -> None:
     """Those after it are not asked."""
 
-    def sources() -> Iterator[Use]:
-        yield Use("a catalog query", None, "401 Unauthorized")
-        yield Use("operations", works=False, seen="0 in 150 s")
+    def sources() -> Iterator[Evidence]:
+        yield Evidence("a catalog query", None, "401 Unauthorized")
+        yield Evidence("operations", works=False, seen="0 in 150 s")
         pytest.fail("asked although it was decided")
 
-    assert str(decided(sources(), "docs")) == "operations: 0 in 150 s"
+    assert str(first_conclusive(sources(), "docs")) == "operations: 0 in 150 s"
 
 
 def test_nothing_that_can_tell_is_not_observable() -> None:
     """And what each source said is told."""
-    sources = [Use("a catalog query", None, "401 Unauthorized"), Use("operations", None, "no sample in 150 s")]
+    sources = [
+        Evidence("a catalog query", None, "401 Unauthorized"),
+        Evidence("operations", None, "no sample in 150 s"),
+    ]
 
     with pytest.raises(NotObservableError) as failed:
-        decided(iter(sources), "[portal] auth")
+        first_conclusive(iter(sources), "[portal] auth")
 
     assert str(failed.value) == (
         "expected: a source that shows the database at work\n"
@@ -149,4 +155,4 @@ def test_nothing_that_can_tell_is_not_observable() -> None:
 
 def test_error_without_the_three_lines_is_told_whole() -> None:
     """Whatever it is."""
-    assert seen_by_users._seen(ValueError("odd")) == "odd"  # noqa: SLF001
+    assert seen_by_users._seen_line(ValueError("odd")) == "odd"  # noqa: SLF001

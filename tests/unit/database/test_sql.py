@@ -79,7 +79,7 @@ def test_sessions_tell_whose_they_are() -> None:
 
 def test_login_is_encrypted_by_the_proxy_and_helped_by_nothing_of_this_machine() -> None:
     """No password from a variable or a file, nothing written, and an end to every wait."""
-    parameters = sql.parameters(TUNNEL, USER, "app", 15)
+    parameters = sql.connection_parameters(TUNNEL, USER, "app", 15)
 
     assert make_conninfo(**parameters) == (
         "host=127.0.0.1 port=40001 user=backstage@p.iam dbname=app password='' passfile=/nonexistent sslmode=disable "
@@ -105,7 +105,7 @@ def test_login_is_encrypted_by_the_proxy_and_helped_by_nothing_of_this_machine()
 )
 def test_problem_is_said_in_one_line(message: str, refusal: str, said: str) -> None:
     """In the words of whoever refused, without what is the same in every message."""
-    assert sql.problem(message, refusal) == said
+    assert sql.error_text(message, refusal) == said
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, seen: str) -> None:
@@ -116,7 +116,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, seen: str) -> None:
         raise SqlError("a session", seen, "kubectl logs")
         yield
 
-    monkeypatch.setattr(sql, "logged_in", refused)
+    monkeypatch.setattr(sql, "login", refused)
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, *rows: tuple[object, ...]) -> None:
@@ -127,7 +127,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, *rows: tuple[object, ...]) -> Non
     def admitted(*_: object, **__: object) -> Iterator[SimpleNamespace]:
         yield SimpleNamespace(execute=lambda *_: cursor)
 
-    monkeypatch.setattr(sql, "logged_in", admitted)
+    monkeypatch.setattr(sql, "login", admitted)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_refusal_is_known_by_its_words(words: str, monkeypatch: pytest.MonkeyPat
     """Cloud SQL's, PostgreSQL's, and the client's own where a password was asked for."""
     failing(monkeypatch, words)
 
-    assert sql.refusal(TUNNEL, "postgres", "app", within=1) == words
+    assert sql.login_refusal(TUNNEL, "postgres", "app", within=1) == words
 
 
 def test_login_that_fails_for_another_reason_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +153,7 @@ def test_login_that_fails_for_another_reason_is_no_refusal(monkeypatch: pytest.M
     failing(monkeypatch, "server closed the connection unexpectedly")
 
     with pytest.raises(NoVerdictError) as failed:
-        sql.refusal(TUNNEL, "postgres", "app", within=1)
+        sql.login_refusal(TUNNEL, "postgres", "app", within=1)
 
     assert str(failed.value) == (
         "expected: a session\nseen: server closed the connection unexpectedly\nlook next: kubectl logs"
@@ -164,7 +164,7 @@ def test_user_who_gets_in_was_not_refused(monkeypatch: pytest.MonkeyPatch) -> No
     """No words."""
     answering(monkeypatch)
 
-    assert sql.refusal(TUNNEL, "postgres", "app", within=1) == ""
+    assert sql.login_refusal(TUNNEL, "postgres", "app", within=1) == ""
 
 
 def test_every_database_is_asked_through_every_pod(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,11 +198,16 @@ def test_nobody_listening_is_a_broken_promise_with_the_reason() -> None:
     closed = cast(
         "Tunnel",
         SimpleNamespace(
-            host="127.0.0.1", port=1, pod="portal-1", namespace="backstage", refusal=KUBELET, raise_trouble=lambda: None
+            host="127.0.0.1",
+            port=1,
+            pod="portal-1",
+            namespace="backstage",
+            refusal=KUBELET,
+            raise_connection_error=lambda: None,
         ),
     )
 
-    with pytest.raises(AssertionError) as failed, sql.logged_in(closed, USER, "app", within=1):
+    with pytest.raises(AssertionError) as failed, sql.login(closed, USER, "app", within=1):
         pass
 
     expected, seen, look_next = str(failed.value).splitlines()

@@ -1,95 +1,25 @@
-"""A drain: what it evicts, what it waits for, what it leaves behind when it is stopped or killed."""
+"""A drain: what it evicts, what it waits for, how it ends."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
-from typing_extensions import override
 
-from fixtures.api.requests import Api, Patience
-from fixtures.disruption.blast_radius import BlastRadiusError, DrainPlan, Limits, plan_drain
+from fixtures.api.requests import RetryPolicy
+from fixtures.disruption.blast_radius import Limits, plan_drain
 from fixtures.disruption.cordon import ANNOTATION
-from fixtures.disruption.drain import Drain, drained
-from fixtures.disruption.restore import RestoreContext, Restored, restore
-from fixtures.lease.holder import Holder, _place
+from fixtures.disruption.drain import drained
+from fixtures.lease.holder import Holder
 from fixtures.lease.journal import ANNOTATION as JOURNAL
-from fixtures.lease.journal import Journal, loaded
+from fixtures.lease.journal import Journal
 from fixtures.lease.lease import LeaseLostError, RunLease
-from fixtures.objects.manifest import Field
 from fixtures.outcomes import NoVerdictError
 from fixtures.waiting import DeadlinePassedError
 from tests.unit.apiserver import Answer, Request
+from tests.unit.disruption.conftest import LIMITS, closed, run
 from tests.unit.fakecluster import BACKSTAGE, LEASES, PODS, FakeCluster, status
 from tests.unit.fakeserver import QUICK, Server
-
-DEAD = Holder("dead", "jane@laptop", _place(), 4194305, "1")
-"""Of a process id that Linux never gives."""
-LIMITS = Limits(seconds=3)
-
-
-class KilledError(BaseException):
-    """The process is no more: nothing that it would do any more happens."""
-
-
-class Mortal(Api):
-    """A client whose process is killed by SIGKILL, seen from the API server: after its nth change nothing follows."""
-
-    def __init__(self, api: Api, lives: float, *, before: bool = False) -> None:
-        super().__init__(api._client, api.patience)  # type: ignore[arg-type] # noqa: SLF001 - the same client
-        self.lives = lives
-        self.before = before
-
-    @override
-    def once(self, method: str, path: str, **arguments: Any) -> Field:
-        if self.lives <= 0:
-            raise KilledError
-        self.lives -= method != "GET"
-        if self.lives <= 0 and self.before:
-            raise KilledError
-        answer = super().once(method, path, **arguments)
-        if self.lives <= 0:
-            raise KilledError
-        return answer
-
-
-def run(api: Api, holder: Holder, node: str = "node-1", limits: Limits = LIMITS) -> Drain:
-    """A whole run: Lease, drain, everything given back."""
-    lease = RunLease(api, "portal", "acceptance-backstage", holder, renewal=1000)
-    left = lease.take()
-    journal = Journal(lease, loaded(left.get(JOURNAL, "")))
-    restore(journal, str(lease), context(api))
-    plan = plan_drain(node, namespace="portal", api=api, limits=limits)
-    with drained(plan, api, journal, lease=str(lease), abort_check=lease.check) as drain:
-        assert drain.done()
-    lease.release(keep=bool(journal.entries))
-    return drain
-
-
-def context(api: Api) -> RestoreContext:
-    """Only nodes are put back here."""
-    return RestoreContext(api, lambda _: None, lambda *_: None, {})
-
-
-def restored(api: Api) -> Restored:
-    """What the next run puts back before it does anything."""
-    lease = RunLease(api, "portal", "acceptance-backstage", Holder.here(), renewal=1000)
-    left = lease.take()
-    journal = Journal(lease, loaded(left.get(JOURNAL, "")))
-    result = restore(journal, str(lease), context(api))
-    assert journal.entries == ()
-    lease.release()
-    return result
-
-
-def closed(cluster: FakeCluster) -> list[str]:
-    """Nodes that are closed or bear a note of ours."""
-    return [
-        name
-        for name, node in cluster.collections["/api/v1/nodes"].items()
-        if node["spec"].get("unschedulable") or ANNOTATION in node["metadata"].get("annotations", {})
-    ]
 
 
 def test_drain_evicts_what_something_replaces_and_nothing_is_left(cluster: FakeCluster, server: Server) -> None:
@@ -130,53 +60,6 @@ def test_change_is_noted_before_it_is_made(cluster: FakeCluster, server: Server)
     assert note["lease"] == "portal/acceptance-backstage"
     assert note["reason"] == "acceptance: drain of a node while users are served"
     assert note["previous"] is False
-
-
-@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-@pytest.mark.parametrize("change", range(1, 8))
-def test_killed_at_any_step_leaves_nothing_after_the_next_run(
-    cluster: FakeCluster, server: Server, change: int, *, before: bool
-) -> None:
-    """Fourteen points: before and after each of the seven changes. A stranger's cordon stays."""
-    cluster.put("/api/v1/nodes", {"metadata": {"name": "node-3"}, "spec": {"unschedulable": True}})
-    with pytest.raises(KilledError):
-        run(Mortal(server.api(), change, before=before), DEAD)
-
-    restored(server.api())
-
-    assert closed(cluster) == ["node-3"]
-    assert cluster.collections[LEASES] == {}
-
-
-def test_next_run_says_what_it_put_back(cluster: FakeCluster, server: Server) -> None:
-    """The change, and whose it was; once, though journal and node both tell of it."""
-    with pytest.raises(KilledError):
-        run(Mortal(server.api(), 3), DEAD)
-
-    assert closed(cluster) == ["node-1"]
-    assert str(restored(server.api())) == "put back: cordon of node-1 (run dead)"
-
-
-def test_node_is_opened_by_its_note_when_the_lease_was_deleted(cluster: FakeCluster, server: Server) -> None:
-    """Somebody tidied up; the journal went with it."""
-    with pytest.raises(KilledError):
-        run(Mortal(server.api(), 3), DEAD)
-    cluster.remove(LEASES, "acceptance-backstage")
-
-    assert str(restored(server.api())) == "put back: cordon of node-1 (run dead)"
-    assert closed(cluster) == []
-
-
-def test_note_of_another_deployments_run_is_left_alone(cluster: FakeCluster, server: Server) -> None:
-    """Its own next run knows whether it is dead."""
-    with pytest.raises(KilledError):
-        run(Mortal(server.api(), 3), DEAD)
-    node = cluster.node("node-1")
-    note = json.loads(node["metadata"]["annotations"][ANNOTATION]) | {"lease": "other/acceptance-backstage", "run": "z"}
-    node["metadata"]["annotations"][ANNOTATION] = json.dumps(note)
-
-    assert str(restored(server.api())) == "nothing to put back"
-    assert closed(cluster) == ["node-1"]
 
 
 def test_node_that_somebody_else_has_closed_stays_closed(cluster: FakeCluster, server: Server) -> None:
@@ -273,7 +156,7 @@ def test_drain_ends_at_once_when_the_lease_is_lost(cluster: FakeCluster, server:
     """The next turn sees it, and the node is opened."""
     api = server.api()
     lease = RunLease(api, "portal", "acceptance-backstage", Holder.here(), renewal=1000)
-    lease.take()
+    lease.acquire()
     plan = plan_drain("node-1", namespace="portal", api=api, limits=LIMITS)
     turns = iter([None, None])
 
@@ -286,81 +169,6 @@ def test_drain_ends_at_once_when_the_lease_is_lost(cluster: FakeCluster, server:
     lease.release()
 
     assert closed(cluster) == []
-
-
-def test_only_own_pods_where_others_may_not_be_listed(cluster: FakeCluster, server: Server) -> None:
-    """And the plan says so."""
-    cluster.script = lambda request: (
-        status(403, "Forbidden") if request.path.startswith("/api/v1/pods") else None
-    )  # fmt: skip
-
-    drain = run(server.api(), Holder.here())
-
-    assert str(drain.plan) == (
-        "1 node, node-1; 1 pods to evict (only namespace portal: this identity may not list the others): "
-        "portal/backstage-a; 3 s"
-    )
-
-
-def test_pod_without_an_owner_stops_the_plan(cluster: FakeCluster, server: Server) -> None:
-    """Nobody would bring it back; nothing is touched."""
-    cluster.pod("pet", "node-1", {}, owner="")
-
-    with pytest.raises(BlastRadiusError) as refused:
-        plan_drain("node-1", namespace="portal", api=server.api(), limits=LIMITS)
-
-    assert str(refused.value) == (
-        "expected: only pods on node-1 that something replaces\n"
-        "seen: portal/pet without an owner\n"
-        "look next: kubectl get pods -A -o wide --field-selector spec.nodeName=node-1"
-    )
-    assert cluster.changes() == []
-
-
-def test_node_that_does_not_exist_stops_the_plan(server: Server) -> None:
-    """One sentence."""
-    with pytest.raises(BlastRadiusError) as refused:
-        plan_drain("node-9", namespace="portal", api=server.api(), limits=LIMITS)
-
-    assert str(refused.value) == (
-        "expected: a node of the cluster\nseen: no node node-9\nlook next: kubectl get nodes"
-    )  # fmt: skip
-
-
-def test_pod_of_the_suite_itself_stops_the_plan(
-    cluster: FakeCluster, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It would measure its own end."""
-    monkeypatch.setattr("socket.gethostname", lambda: "suite")
-    cluster.pod("suite", "node-1", {})
-
-    with pytest.raises(BlastRadiusError) as refused:
-        plan_drain("node-1", namespace="portal", api=server.api(), limits=LIMITS)
-
-    assert str(refused.value) == (
-        "expected: the suite to run elsewhere than on node-1\nseen: its own pod suite\n"
-        "look next: kubectl get pods -A -o wide --field-selector spec.nodeName=node-1"
-    )
-
-
-def test_too_many_pods_stop_the_plan(cluster: FakeCluster, server: Server) -> None:
-    """The limit is told, and what it was held against."""
-    cluster.pod("other", "node-1", {})
-
-    with pytest.raises(BlastRadiusError) as refused:
-        plan_drain("node-1", namespace="portal", api=server.api(), limits=Limits(seconds=3, pods=1))
-
-    assert str(refused.value) == (
-        "expected: at most 1 pods to evict from node-1\nseen: 2\n"
-        "look next: kubectl get pods -A -o wide --field-selector spec.nodeName=node-1"
-    )
-
-
-def test_plan_says_what_will_happen(server: Server) -> None:
-    """One node, which pods, how long."""
-    plan: DrainPlan = plan_drain("node-1", namespace="portal", api=server.api(), limits=LIMITS)
-
-    assert str(plan) == "1 node, node-1; 1 pods to evict: portal/backstage-a; 3 s"
 
 
 @pytest.mark.parametrize(
@@ -390,6 +198,6 @@ def test_watches_that_keep_silent_are_not_believed(cluster: FakeCluster, server:
     """Everything is listed again after a while."""
     cluster.deaf = True
 
-    drain = run(server.api(Patience(QUICK.within, QUICK.every, silence=0.05)), Holder.here())
+    drain = run(server.api(RetryPolicy(QUICK.within, QUICK.every, watch_idle_timeout=0.05)), Holder.here())
 
     assert {each.decision for each in drain.evictions.values()} <= {"evicted", "gone"}

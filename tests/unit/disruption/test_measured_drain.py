@@ -1,4 +1,4 @@
-"""What a drain's result says, and what stops a drain."""
+"""What is made of a measured drain, and which node it takes."""
 
 from __future__ import annotations
 
@@ -10,73 +10,17 @@ from typing import Any, cast
 import pytest
 
 from fixtures.api.pods import Pod
-from fixtures.disruption.blast_radius import BlastRadiusError, DrainPlan, Limits, smallest_plan
-from fixtures.disruption.brakes import FREEZE, Brakes, FrozenError
+from fixtures.disruption.blast_radius import BlastRadiusError, DrainPlan, Limits
 from fixtures.disruption.drain import Drain, Mark
 from fixtures.disruption.measured_drain import DrainResult, MeasuredDrain, NodeState, node_state, spent
 from fixtures.disruption.ready_history import ReadyHistory
-from fixtures.disruption.steady_state import describe_pods, ready_elsewhere, replaced
-from fixtures.lease.holder import Holder
-from fixtures.lease.lease import LeaseLostError, RunLease
 from fixtures.objects.manifest import Field
 from fixtures.platform.disruption_budget import budget_of
 from fixtures.traffic.outages import TrafficRow
 from fixtures.traffic.running import Traffic
-from tests.unit.fakecluster import LEASES, FakeCluster
+from tests.unit.disruption.conftest import pod
+from tests.unit.fakecluster import FakeCluster
 from tests.unit.fakeserver import Server, served
-
-
-def pod(name: str, node: str = "node-1", *, ready: bool = True, message: str = "", **metadata: object) -> Pod:
-    """A pod."""
-    conditions = [
-        {"type": "Ready", "status": str(ready)},
-        {"type": "PodScheduled", "status": "False", "message": message},
-    ]
-    spec = {"nodeName": node} if node else {}
-    body = {"metadata": {"name": name, "uid": name, **metadata}, "spec": spec, "status": {"conditions": conditions}}
-    return Pod(Field(body))
-
-
-LEAVING: dict[str, Any] = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
-
-
-@pytest.mark.parametrize(
-    ("pods", "over"),
-    [
-        ((pod("a"), pod("b")), False),
-        ((pod("a", **LEAVING), pod("b"), pod("c")), False),
-        ((pod("b"), pod("c", ready=False)), False),
-        ((pod("b"), pod("c")), True),
-    ],
-    ids=["not yet gone", "leaving", "not Ready", "replaced"],
-)
-def test_pod_is_replaced_when_it_is_no_more_and_another_is_ready(pods: tuple[Pod, ...], *, over: bool) -> None:
-    """Both, not one of them."""
-    assert replaced((pod("a"),), 2, pods) is over
-
-
-@pytest.mark.parametrize(
-    ("pods", "over"),
-    [
-        ((pod("a", "node-2"), pod("b")), False),
-        ((pod("a", "node-2"), pod("b", "node-3", ready=False)), False),
-        ((pod("a", "node-2"), pod("b", "node-3"), pod("c", **LEAVING)), False),
-        ((pod("a", "node-2"), pod("b", "node-3")), True),
-    ],
-)
-def test_pods_stand_elsewhere_when_none_is_left_and_enough_are_ready(pods: tuple[Pod, ...], *, over: bool) -> None:
-    """On any other node than the drained one."""
-    assert ready_elsewhere("node-1", 2, pods) is over
-
-
-def test_pod_without_a_place_says_why() -> None:
-    """In the scheduler's own words."""
-    pods = (pod("a"), pod("b", "", ready=False, message="0/3 nodes are available"), pod("c", "", ready=False))
-
-    assert describe_pods(pods) == (
-        "a (Ready) on node-1, b (not Ready) on no node: 0/3 nodes are available, "
-        "c (not Ready) on no node: not scheduled yet"
-    )
 
 
 def row(scheduled: float, outcome: str = "good") -> TrafficRow:
@@ -115,13 +59,6 @@ def test_chart_has_everything_on_one_time_axis() -> None:
         "marks": [{"t": 1.0, "what": "cordoned"}, {"t": 3.25, "what": "drained"}],
     }
     assert drain_result.seconds_to("drained") == 2.25
-
-
-def test_node_whose_drain_disturbs_the_fewest_pods_is_taken() -> None:
-    """The smallest blast radius."""
-    small = DrainPlan("node-2", "portal", (pod("a"),), (), 600)
-
-    assert smallest_plan([DrainPlan("node-1", "portal", (pod("b"), pod("c")), (), 600), small]) == small
 
 
 def measured_drain(server: Server, *pods: Pod) -> MeasuredDrain:
@@ -171,36 +108,4 @@ def test_state_of_a_node_is_what_a_drain_changes() -> None:
     assert str(state) == "closed to new pods; taints node.kubernetes.io/unschedulable:NoSchedule; 1 annotations"
     assert str(NodeState(unschedulable=False, taints=(), annotations=())) == (
         "open to new pods; taints none; 0 annotations"
-    )
-
-
-def test_disturbance_is_given_up_for_three_reasons() -> None:
-    """A freeze, users who lost too much, a Lease that is lost; else it goes on."""
-    cluster = FakeCluster()
-    with served(cluster) as server:
-        api = server.api()
-        lease = RunLease(api, "portal", "acceptance-backstage", Holder("me", "jane"), renewal=0.01)
-        lease.take()
-        brakes = Brakes(lease, api, "portal")
-
-        brakes()
-        with pytest.raises(AssertionError) as failed:
-            brakes.with_budget(lambda: "9 requests failed, 8 may in all")()
-        cluster.put("/api/v1/namespaces", {"metadata": {"name": "portal", "annotations": {FREEZE: "release"}}})
-        with pytest.raises(FrozenError) as frozen:
-            brakes()
-        lease.release()
-        cluster.remove(LEASES, "acceptance-backstage")
-        with pytest.raises(LeaseLostError):
-            lease.annotate("a", "b")
-        with pytest.raises(LeaseLostError):
-            brakes()
-
-    assert str(failed.value) == (
-        "expected: users to be served while a node is drained\n"
-        "seen: 9 requests failed, 8 may in all; given up\nlook next: the requests, in folder drain of the results"
-    )
-    assert str(frozen.value) == (
-        "expected: a deployment that may be disturbed\nseen: backstage-acceptance/freeze: release\n"
-        "look next: kubectl annotate namespace portal backstage-acceptance/freeze-, once the reason is gone"
     )

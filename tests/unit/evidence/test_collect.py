@@ -16,7 +16,7 @@ from fixtures.api.client import GuardedClient
 from fixtures.api.live import Objects
 from fixtures.environment.file import read
 from fixtures.environment.model import Environment
-from fixtures.evidence.collect import Folder, collect, shortened
+from fixtures.evidence.collect import Folder, collect, truncated
 from fixtures.guard.permissions import Guard
 from fixtures.guard.request_attributes import Namespaces
 from tests.unit.apiserver import Answer, Json, Request, Server, as_json, serving
@@ -253,8 +253,8 @@ def test_reading_ends_when_its_time_is_over(tmp_path: Path) -> None:
     """An API server that hangs delays the verdict by no more than that."""
     folder = Folder(tmp_path, (), until=60, clock=iter([60.0, 61.0]).__next__)
 
-    assert folder.reading("pods", lambda: "read", "") == "read"
-    assert folder.reading("events", lambda: "read", "") == ""
+    assert folder.read_or_note("pods", lambda: "read", "") == "read"
+    assert folder.read_or_note("events", lambda: "read", "") == ""
     assert folder.missing == ["events: no time left to read it"]
 
 
@@ -267,5 +267,5 @@ def test_reading_ends_when_its_time_is_over(tmp_path: Path) -> None:
 )
 def test_long_text_keeps_whole_lines(keep_end: bool, left: str) -> None:  # noqa: FBT001
     """The beginning of an object, the end of a log."""
-    assert shortened("1111\n2222\n333\n", 8, keep_end=keep_end) == left
-    assert shortened("1111\n", 5, keep_end=keep_end) == "1111\n"
+    assert truncated("1111\n2222\n333\n", 8, keep_end=keep_end) == left
+    assert truncated("1111\n", 5, keep_end=keep_end) == "1111\n"

@@ -8,7 +8,7 @@ import pytest
 from google.auth.exceptions import DefaultCredentialsError, RefreshError
 
 from fixtures.environment.tables import GoogleTable
-from fixtures.google.tokens import SCOPES, for_iap, token_source
+from fixtures.google.tokens import SCOPES, iap_token, token_source
 from fixtures.outcomes import NoVerdictError
 
 GOOGLE = GoogleTable(project="p", location="l", cluster="c")
@@ -73,14 +73,14 @@ def test_missing_credentials_are_no_verdict(monkeypatch: pytest.MonkeyPatch, err
 def test_identity_token_is_for_its_audience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has none gets no verdict."""
     monkeypatch.setattr(google.oauth2.id_token, "fetch_id_token", lambda _request, audience: f"for {audience}")
-    assert for_iap("portal") == "for portal"
+    assert iap_token("portal") == "for portal"
 
     def none(_request: object, _audience: str) -> str:
         raise DefaultCredentialsError("Neither metadata server\nor credentials")  # type: ignore[no-untyped-call]
 
     monkeypatch.setattr(google.oauth2.id_token, "fetch_id_token", none)
     with pytest.raises(NoVerdictError) as ended:
-        for_iap("portal")
+        iap_token("portal")
 
     assert str(ended.value) == (
         "expected: an identity token for Identity-Aware Proxy\n"

@@ -12,14 +12,14 @@ import pytest
 import yaml
 
 from fixtures.guard.permissions import (
-    OPTIONAL,
+    OPTIONAL_RIGHTS,
     PERMISSIONS,
     RIGHTS,
     Guard,
     Right,
-    beyond_observing,
-    needed,
-    rights,
+    forbidden_to_observers,
+    permissions_for,
+    rights_for,
 )
 from fixtures.guard.request_attributes import Access, ForbiddenByEnvironmentError, Namespaces, classify
 from manifests.rbac.apply import IDENTITIES
@@ -72,7 +72,7 @@ LEASES = "/apis/coordination.k8s.io/v1/namespaces/backstage/leases"
 )
 def test_request_needs_one_permission_of_these(method: str, path: str, sufficient: str) -> None:
     """Reading is observe, changing the reference apply, changing pods and nodes disrupt."""
-    assert needed(classify(method, path), NAMESPACES) == tuple(sufficient.split())
+    assert permissions_for(classify(method, path), NAMESPACES) == tuple(sufficient.split())
 
 
 @pytest.mark.parametrize(
@@ -112,16 +112,16 @@ def test_request_needs_one_permission_of_these(method: str, path: str, sufficien
 )
 def test_request_is_beyond_all_permissions(method: str, path: str) -> None:
     """Secrets, other namespaces, somebody else's Gateway, whole collections: never."""
-    assert needed(classify(method, path), NAMESPACES) == ()
+    assert permissions_for(classify(method, path), NAMESPACES) == ()
 
 
-@pytest.mark.parametrize("right", [right for right in RIGHTS if right.place == "load"], ids=str)
+@pytest.mark.parametrize("right", [right for right in RIGHTS if right.scope == "load"], ids=str)
 def test_rights_of_load_are_those_of_its_namespace_alone(right: Right) -> None:
     """Where this machine makes the load nobody is asked for them, and they open nothing elsewhere."""
-    assert right in rights({"load"}, NAMESPACES)
-    assert right not in rights({"load"}, NO_LOAD)
-    assert "load" not in needed(Access(right.verb, right.resource, right.group, ""), NO_LOAD)
-    assert "load" not in needed(Access(right.verb, right.resource, right.group, "acceptance-load"), NO_LOAD)
+    assert right in rights_for({"load"}, NAMESPACES)
+    assert right not in rights_for({"load"}, NO_LOAD)
+    assert "load" not in permissions_for(Access(right.verb, right.resource, right.group, ""), NO_LOAD)
+    assert "load" not in permissions_for(Access(right.verb, right.resource, right.group, "acceptance-load"), NO_LOAD)
 
 
 def test_guard_lets_pass_what_one_of_its_permissions_allows() -> None:
@@ -171,13 +171,13 @@ def test_guard_says_that_no_permission_would_help() -> None:
 @pytest.mark.parametrize("right", RIGHTS, ids=str)
 def test_right_is_what_the_guard_lets_pass(right: Right) -> None:
     """What is granted for a permission can be used with it, and with no other."""
-    assert needed(right.within(NAMESPACES), NAMESPACES) == right.permissions
+    assert permissions_for(right.access_in(NAMESPACES), NAMESPACES) == right.permissions
 
 
 def test_rights_of_observing_are_not_beyond_observing() -> None:
     """Preflight cannot ask for a right and refuse it."""
-    wanted = {right.within(NAMESPACES) for right in rights({"observe"}, NAMESPACES)}
-    unwanted = set(beyond_observing(NAMESPACES))
+    wanted = {right.access_in(NAMESPACES) for right in rights_for({"observe"}, NAMESPACES)}
+    unwanted = set(forbidden_to_observers(NAMESPACES))
 
     assert wanted
     assert wanted.isdisjoint(unwanted)
@@ -186,11 +186,11 @@ def test_rights_of_observing_are_not_beyond_observing() -> None:
 def test_rights_of_all_other_permissions_are_beyond_observing() -> None:
     """An identity with any right of connect, apply or disrupt is noticed; not one that lists pods, or makes load's."""
     harmless = {Access("list", "pods"), Access("watch", "pods")}
-    harmless |= {right.within(NAMESPACES) for right in RIGHTS if right.place == "load"}
-    others = {right.within(NAMESPACES) for right in RIGHTS if "observe" not in right.permissions} - harmless
+    harmless |= {right.access_in(NAMESPACES) for right in RIGHTS if right.scope == "load"}
+    others = {right.access_in(NAMESPACES) for right in RIGHTS if "observe" not in right.permissions} - harmless
 
     assert others
-    assert others <= set(beyond_observing(NAMESPACES))
+    assert others <= set(forbidden_to_observers(NAMESPACES))
 
 
 @pytest.mark.parametrize("namespace", ["backstage", "routes", "mcp"])
@@ -206,12 +206,12 @@ def test_rights_of_all_other_permissions_are_beyond_observing() -> None:
 )
 def test_more_than_observing_is_asked_about_in_every_namespace(verb: str, resource: str, namespace: str) -> None:
     """The deployment's, the route's and the Gateway's."""
-    assert Access(verb, resource, namespace=namespace) in set(beyond_observing(NAMESPACES))
+    assert Access(verb, resource, namespace=namespace) in set(forbidden_to_observers(NAMESPACES))
 
 
 def test_namespaces_that_are_the_same_are_asked_about_once() -> None:
     """Most deployments keep their route beside the Service."""
-    asked = list(beyond_observing(Namespaces("backstage", "backstage", "mcp")))
+    asked = list(forbidden_to_observers(Namespaces("backstage", "backstage", "mcp")))
 
     assert len(asked) == len(set(asked))
 
@@ -227,13 +227,13 @@ def test_rbac_grants_each_identity_exactly_the_written_list(
 
     granted = set(granted_to(f"acceptance-{identity}", overlay))
 
-    assert granted == {right.within(here) for right in rights(held, here)}
+    assert granted == {right.access_in(here) for right in rights_for(held, here)}
 
 
 def test_rights_that_can_be_done_without_are_of_the_list() -> None:
     """All four are a drain's."""
-    assert len(OPTIONAL) == 4
-    assert set(RIGHTS) >= OPTIONAL
+    assert len(OPTIONAL_RIGHTS) == 4
+    assert set(RIGHTS) >= OPTIONAL_RIGHTS
 
 
 def test_rbac_bindings_are_found_by_place() -> None:

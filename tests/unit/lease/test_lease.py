@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from fixtures.api.requests import Api, Patience
+from fixtures.api.requests import Api, RetryPolicy
 from fixtures.lease import lease as lease_module
 from fixtures.lease.holder import HOLDER, Holder
 from fixtures.lease.lease import HeldByAnotherError, LeaseLostError, RunLease
@@ -40,11 +40,11 @@ def test_lease_tells_who_holds_it_and_is_gone_when_it_is_given_back(cluster: Fak
     """The holder is the run; who that is stands beside it."""
     lease = lease_of(server.api())
 
-    assert lease.take() == {}
+    assert lease.acquire() == {}
     spec = live(cluster)["spec"]
     assert (spec["holderIdentity"], spec["leaseDurationSeconds"], spec["leaseTransitions"]) == ("me", 30, 0)
     assert spec["acquireTime"] <= spec["renewTime"]
-    assert Holder.told(live(cluster)["metadata"]["annotations"][HOLDER], "me") == HERE
+    assert Holder.from_annotation(live(cluster)["metadata"]["annotations"][HOLDER], "me") == HERE
 
     lease.release()
     assert cluster.collections[LEASES] == {}
@@ -54,11 +54,11 @@ def test_second_run_is_told_who_holds_it_since_when(server: Server) -> None:
     """And with which command to wait; it ends without a verdict."""
     api = server.api()
     first = lease_of(api, OTHER)
-    first.take()
+    first.acquire()
     since = f"{api.now():%Y-%m-%d %H:%M}"
 
     with pytest.raises(HeldByAnotherError) as refused:
-        lease_of(api).take()
+        lease_of(api).acquire()
     first.release()
 
     expected, seen, look_next = str(refused.value).splitlines()
@@ -71,11 +71,11 @@ def test_second_run_is_told_who_holds_it_since_when(server: Server) -> None:
 def test_lease_that_was_not_renewed_is_taken_over_with_what_is_on_it(cluster: FakeCluster, server: Server) -> None:
     """The journal of the dead run, for one."""
     dead = lease_of(server.api(), OTHER, duration=-2)
-    dead.take()
+    dead.acquire()
     live(cluster)["metadata"]["annotations"]["journal"] = "[]"
 
     lease = lease_of(server.api())
-    left = lease.take()
+    left = lease.acquire()
 
     assert left["journal"] == "[]"
     assert live(cluster)["metadata"]["annotations"]["journal"] == "[]"
@@ -86,10 +86,10 @@ def test_lease_that_was_not_renewed_is_taken_over_with_what_is_on_it(cluster: Fa
 def test_lease_of_a_dead_process_of_this_host_is_taken_at_once(server: Server) -> None:
     """Its thirty seconds are not waited for; a process id that was given anew does not count."""
     api = server.api()
-    lease_of(api, dataclasses.replace(Holder.here(), run="dead", started="1")).take()
+    lease_of(api, dataclasses.replace(Holder.here(), run="dead", started="1")).acquire()
 
     lease = lease_of(api)
-    lease.take()
+    lease.acquire()
     lease.release()
 
 
@@ -97,28 +97,28 @@ def test_lease_of_a_living_process_of_this_host_is_not_taken(server: Server) -> 
     """This one's."""
     api = server.api()
     first = lease_of(api, Holder.here())
-    first.take()
+    first.acquire()
 
     with pytest.raises(HeldByAnotherError, match=f"process {os.getpid()}, run "):
-        lease_of(api).take()
+        lease_of(api).acquire()
     first.release()
 
 
 def test_lease_is_taken_over_by_one_of_two_at_the_same_time(cluster: FakeCluster, server: Server) -> None:
     """Compare-and-swap: who comes second reads again and sees who was first."""
-    lease_of(server.api(), OTHER, duration=-2).take()
+    lease_of(server.api(), OTHER, duration=-2).acquire()
     quicker = dataclasses.replace(OTHER, run="quicker")
 
     def overtaken(request: Request) -> Answer | None:
         if request.method == "PUT" and request.body["spec"]["holderIdentity"] == "me":
             cluster.script = lambda _: None
-            lease_of(server.api(), quicker).take()
+            lease_of(server.api(), quicker).acquire()
         return None
 
     cluster.script = overtaken
 
     with pytest.raises(HeldByAnotherError, match="run quicker"):
-        lease_of(server.api()).take()
+        lease_of(server.api()).acquire()
 
 
 def test_answer_that_was_lost_on_its_way_does_not_lose_the_lease(cluster: FakeCluster, server: Server) -> None:
@@ -134,7 +134,7 @@ def test_answer_that_was_lost_on_its_way_does_not_lose_the_lease(cluster: FakeCl
     cluster.script = lost
 
     lease = lease_of(server.api())
-    lease.take()
+    lease.acquire()
     lease.check()
     lease.release()
 
@@ -142,7 +142,7 @@ def test_answer_that_was_lost_on_its_way_does_not_lose_the_lease(cluster: FakeCl
 def test_note_of_somebody_else_on_the_lease_is_written_over(cluster: FakeCluster, server: Server) -> None:
     """What is on it is the holder's; somebody's `kubectl annotate` only changes its version."""
     lease = lease_of(server.api())
-    lease.take()
+    lease.acquire()
     cluster.put(LEASES, {**live(cluster), "metadata": {**live(cluster)["metadata"], "labels": {"a": "b"}}})
 
     lease.annotate("journal", "[1]")
@@ -159,7 +159,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def test_lease_is_renewed_again_and_again(cluster: FakeCluster, server: Server) -> None:
     """Without anybody asking; errors that pass do not stop it."""
     lease = lease_of(server.api(), renewal=0.01)
-    lease.take()
+    lease.acquire()
     cluster.script = lambda _: status(503, "Unavailable")
     wait_until(lambda: len(cluster.requests) > 3)
     cluster.script = lambda _: None
@@ -187,7 +187,7 @@ def test_lease_that_is_somebody_elses_is_lost(
 ) -> None:
     """The renewal notices; whoever asks is told, and it is not written again."""
     lease = lease_of(server.api(), renewal=0.01)
-    lease.take()
+    lease.acquire()
     with lease._lock:  # noqa: SLF001 - no renewal is on its way
         disturb(cluster)
     wait_until(lambda: not lease._thread.is_alive())  # noqa: SLF001 - it has noticed
@@ -208,7 +208,7 @@ def test_lease_that_could_not_be_renewed_in_time_is_lost(server: Server, monkeyp
     now = 1000.0
     monkeypatch.setattr(lease_module, "monotonic", lambda: now)
     lease = lease_of(server.api())
-    lease.take()
+    lease.acquire()
 
     now += 27.9
     lease.check()
@@ -219,9 +219,9 @@ def test_lease_that_could_not_be_renewed_in_time_is_lost(server: Server, monkeyp
 
 def test_note_that_does_not_get_through_is_no_verdict(cluster: FakeCluster, server: Server) -> None:
     """Nothing may be changed that could not be noted."""
-    api = server.api(Patience(within=0.05, every=0.01))
+    api = server.api(RetryPolicy(within=0.05, every=0.01))
     lease = lease_of(api)
-    lease.take()
+    lease.acquire()
     cluster.script = lambda _: status(503, "Unavailable")
 
     with pytest.raises(NoVerdictError) as failed:
@@ -239,7 +239,7 @@ def test_note_that_does_not_get_through_is_no_verdict(cluster: FakeCluster, serv
 def test_lease_with_something_for_the_next_run_stays_without_a_holder(cluster: FakeCluster, server: Server) -> None:
     """The next one need not wait."""
     lease = lease_of(server.api())
-    lease.take()
+    lease.acquire()
     lease.annotate("journal", "[1]")
 
     lease.release(keep=True)
@@ -247,7 +247,7 @@ def test_lease_with_something_for_the_next_run_stays_without_a_holder(cluster: F
     assert live(cluster)["spec"]["holderIdentity"] == ""
     assert live(cluster)["metadata"]["annotations"] == {"journal": "[1]"}
     following = lease_of(server.api(), OTHER)
-    assert following.take() == {"journal": "[1]"}
+    assert following.acquire() == {"journal": "[1]"}
     following.release()
 
 
@@ -255,7 +255,7 @@ def test_time_on_the_lease_is_the_servers(cluster: FakeCluster, server: Server) 
     """A machine whose clock is an hour behind neither expires others nor is expired."""
     api = server.api()
     lease = lease_of(api)
-    lease.take()
+    lease.acquire()
     cluster.script = lambda _: Answer(200, "{}", {"Date": "Fri, 01 Jan 2100 00:00:00 GMT"})
     api.once("GET", "/version")
     assert f"{api.now():%Y-%m-%d}" == "2100-01-01"
@@ -265,8 +265,8 @@ def test_time_on_the_lease_is_the_servers(cluster: FakeCluster, server: Server) 
 
 def test_holder_that_is_no_run_is_told_by_its_identity() -> None:
     """A deploy pipeline that honours the Lease writes its own name."""
-    assert str(Holder.told("", "pipeline-17")) == "pipeline-17"
-    assert Holder.told("not JSON", "pipeline-17").dead is False
+    assert str(Holder.from_annotation("", "pipeline-17")) == "pipeline-17"
+    assert Holder.from_annotation("not JSON", "pipeline-17").dead is False
 
 
 def pipelines(cluster: FakeCluster, made: datetime, **spec: object) -> Json:
@@ -291,7 +291,7 @@ def test_pipeline_holds_it_for_as_long_as_it_says(cluster: FakeCluster, server: 
     pipelines(cluster, made, **spec)
 
     with pytest.raises(HeldByAnotherError) as refused:
-        lease_of(api).take()
+        lease_of(api).acquire()
 
     assert str(refused.value) == (
         f"expected: nobody else to hold Lease portal/{NAME}\n"
@@ -307,7 +307,7 @@ def test_pipeline_that_took_longer_than_it_said_is_not_waited_for(cluster: FakeC
     cluster.put(LEASES, {**mine, "metadata": {**mine["metadata"], "labels": {"deploy": "17"}}})
 
     lease = lease_of(api)
-    lease.take()
+    lease.acquire()
 
     assert live(cluster)["spec"]["holderIdentity"] == "me"
     assert "labels" not in live(cluster)["metadata"]

@@ -12,7 +12,7 @@ import yaml
 
 from fixtures.environment.file import ROOT
 from fixtures.lint import findings as lint
-from fixtures.lint.rule import Surroundings
+from fixtures.lint.rule import Assumptions
 from fixtures.reference.reference import Reference
 from tests.unit.patched import ABSENT, OVERLAYS, recorded_reference, rendered, with_object, with_patch
 
@@ -24,9 +24,9 @@ RULE = "/spec/rules/0"
 CASES = yaml.safe_load((Path(__file__).parent / "cases.yaml").read_text())
 
 
-def complaints(reference: Reference, surroundings: Surroundings = lint.HERE) -> list[tuple[str, str]]:
+def complaints(reference: Reference, assumptions: Assumptions = lint.DEFAULTS) -> list[tuple[str, str]]:
     """The findings as pairs of rule and text, without cure and source."""
-    return [(each.rule, f"{each.field}: {each.wrong}") for each in lint.findings(reference, surroundings)]
+    return [(each.rule, f"{each.field}: {each.problem}") for each in lint.findings(reference, assumptions)]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['rule']}: {case['change']}: {case['found'][0]}")
@@ -98,7 +98,7 @@ def test_way_back_is_not_judged_where_nothing_is_requested() -> None:
 
 def test_rules_judge_by_the_surroundings_that_are_stated() -> None:
     """A slower load balancer, a slower shutdown and a larger process make other numbers too small."""
-    slower = Surroundings(detach_delay=30, shutdown=60, idle_memory="400Mi")
+    slower = Assumptions(detach_delay=30, shutdown=60, idle_memory="400Mi")
 
     assert [rule for rule, _ in complaints(recorded_reference(), slower)] == [
         "hpa-comes-back",

@@ -18,29 +18,33 @@ import pytest
 from aiohttp import web
 
 from fixtures.load.plan import PRESSURE, REQUESTS, TICKS, USERS, LoadPlan, Share
-from fixtures.load.share import OVER, Part, understood
+from fixtures.load.share import ALL_REPORTED, Assignment, parse_line
 from fixtures.traffic.plan import Page
 from fixtures.waiting import wait_for
 
 IMPATIENT = """
 import sys
-from fixtures.load import share
-share.LOST = 1.5
+from fixtures.load import sender, share
+sender.TICK_INTERVAL = 0.1
+share.WORKER_TIMEOUT = 0.6
 from fixtures.load.pod_main import main
 sys.exit(main())
 """
-"""`python -m fixtures.load.pod_main`, but a worker is lost sooner."""
+"""`python -m fixtures.load.pod_main`, but ticks come, and a worker is lost, sooner."""
 
 
-class Crew:
+class LocalPods:
     """A master and its workers."""
 
     def __init__(self, plan: LoadPlan, workers: int) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         shares = (Share(turn, workers) for turn in range(1, workers + 1))
-        parts = (Part(plan, Share(0, workers), port=port), *(Part(plan, share, "127.0.0.1", port) for share in shares))
-        self.processes = [started(part) for part in parts]
+        assignments = (
+            Assignment(plan, Share(0, workers), port=port),
+            *(Assignment(plan, share, "127.0.0.1", port) for share in shares),
+        )
+        self.processes = [started(each) for each in assignments]
         self.master, *self.workers = self.processes
         self.lines: list[str] = []
         self.reader = threading.Thread(target=self._read)
@@ -58,12 +62,12 @@ class Crew:
 
     def told(self, file: str) -> list[dict[str, Any]]:
         """What the master says for a file."""
-        found = [understood(line) for line in tuple(self.lines)]
+        found = [parse_line(line) for line in tuple(self.lines)]
         return [json.loads(text) for name, text in found if name == file]
 
 
-def started(part: Part) -> subprocess.Popen[str]:
-    """A process of one part."""
+def started(assignment: Assignment) -> subprocess.Popen[str]:
+    """A process with the assignment of one pod."""
     process = subprocess.Popen(
         [sys.executable, "-c", IMPATIENT],
         stdin=subprocess.PIPE,
@@ -72,13 +76,13 @@ def started(part: Part) -> subprocess.Popen[str]:
         text=True,
     )
     assert process.stdin
-    process.stdin.write(f"{part.to_json()}\n")
+    process.stdin.write(f"{assignment.to_json()}\n")
     process.stdin.flush()
     return process
 
 
 @pytest.fixture
-def crew(serve: Callable[[web.Application], str]) -> Iterator[Crew]:
+def pods(serve: Callable[[web.Application], str]) -> Iterator[LocalPods]:
     """Two workers before a portal that is always good."""
 
     async def answer(_request: web.Request) -> web.Response:
@@ -90,47 +94,47 @@ def crew(serve: Callable[[web.Application], str]) -> Iterator[Crew]:
     plan = LoadPlan(
         f"http://portal.test:{port}", "127.0.0.1", None, {}, Page("/big.js", ""), users_rate=20, most_at_once=3
     )
-    crew = Crew(plan, 2)
+    pods = LocalPods(plan, 2)
     try:
-        wait_for("a count", lambda: crew.told(TICKS), until=bool, within=30, every=0.02, look_next="")
-        yield crew
+        wait_for("a count", lambda: pods.told(TICKS), until=bool, within=30, every=0.02, look_next="")
+        yield pods
     finally:
-        for process in crew.processes:
+        for process in pods.processes:
             process.kill()
-        crew.reader.join()
-        for process in crew.processes:
+        pods.reader.join()
+        for process in pods.processes:
             process.communicate()
 
 
-def test_workers_send_their_shares_and_the_master_tells_all_of_it(crew: Crew) -> None:
+def test_workers_send_their_shares_and_the_master_tells_all_of_it(pods: LocalPods) -> None:
     """Each row, and counts that are the sum of them; when it is over all of them end."""
-    crew.order(json.dumps({PRESSURE: 40}))
+    pods.order(json.dumps({PRESSURE: 40}))
     wait_for(
         "both kinds",
-        lambda: Counter(row["kind"] for row in crew.told(REQUESTS)),
+        lambda: Counter(row["kind"] for row in pods.told(REQUESTS)),
         until=lambda seen: seen[USERS] > 4 and seen[PRESSURE] > 4,
         within=10,
         every=0.02,
         look_next="",
     )
-    crew.order("end")
-    codes = [process.wait(timeout=15) for process in (crew.master, *crew.workers)]
-    crew.reader.join()
+    pods.order("end")
+    codes = [process.wait(timeout=15) for process in (pods.master, *pods.workers)]
+    pods.reader.join()
 
     assert codes == [0, 0, 0]
-    assert crew.lines[-1] == OVER
-    rows, last = crew.told(REQUESTS), crew.told(TICKS)[-1]
+    assert pods.lines[-1] == ALL_REPORTED
+    rows, last = pods.told(REQUESTS), pods.told(TICKS)[-1]
     assert Counter(row["kind"] for row in rows) == last["sent"]
     assert {row["outcome"] for row in rows} == {"good"}
     assert all(last["sent"][kind] > 0.7 * last["due"][kind] for kind in (USERS, PRESSURE)), "a worker lacks a kind"
 
 
-def test_master_that_loses_a_worker_ends_and_says_so(crew: Crew) -> None:
+def test_master_that_loses_a_worker_ends_and_says_so(pods: LocalPods) -> None:
     """Nobody could say what was offered. Killed as a node's loss would look: without a word."""
-    crew.workers[0].kill()
+    pods.workers[0].kill()
 
-    code = crew.master.wait(timeout=30)
+    code = pods.master.wait(timeout=30)
 
     assert code == 1
-    assert crew.master.stderr
-    assert crew.master.stderr.read().strip().endswith(f"no word of {socket.gethostname()} for 1.5 s")
+    assert pods.master.stderr
+    assert pods.master.stderr.read().strip().endswith(f"no word of {socket.gethostname()} for 0.6 s")

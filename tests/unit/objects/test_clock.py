@@ -27,7 +27,7 @@ DATE = "Thu, 01 Jan 2026 12:00:00 GMT"
 )
 def test_difference_is_what_is_certain(date: str | None, sent: float, received: float, seconds: float) -> None:
     """The time of an answer and the missing fraction of a second count for nobody."""
-    found = clock.ahead(date, NOW + timedelta(seconds=sent), NOW + timedelta(seconds=received))
+    found = clock.skew(date, NOW + timedelta(seconds=sent), NOW + timedelta(seconds=received))
 
     assert found == pytest.approx(seconds)
 
@@ -48,6 +48,6 @@ def test_other_time_ends_the_run_in_one_sentence(seconds: float, seen: str) -> N
 
 def test_small_difference_is_no_matter() -> None:
     """Clocks that are kept in time differ, too."""
-    moment = NOW + timedelta(seconds=clock.LARGEST)
+    moment = NOW + timedelta(seconds=clock.LARGEST_SKEW)
 
     clock.check(DATE, moment, moment, server="https://10.0.0.1")

@@ -1,41 +1,14 @@
-"""What is read of an HPA, on what the lab's said, and which load brings its pods past their target."""
+"""What is read of an HPA, on what the lab's said."""
 
 from __future__ import annotations
 
-import gzip
-import json
-from typing import Any
-
-import httpx
 import pytest
 
-from fixtures.api.pods import Pod
 from fixtures.objects.manifest import Field, Manifest
-from fixtures.outcomes import NoVerdictError
-from fixtures.platform.autoscaler import autoscaler_of, bounds_of, complaint
-from fixtures.scaling.calibration import (
-    AIM_RATIO,
-    corrected_rate,
-    cpu_source,
-    first_rate,
-    heaviest_page,
-    scripts_in,
-    target_cores,
-    usage_of,
-)
+from fixtures.platform.autoscaler import autoscaler_of, bounds_of, last_warning
 from fixtures.waiting import DeadlinePassedError, wait_for
-from tests.unit.patched import ABSENT, RECORDED, patched
-
-HPA: dict[str, Any] = json.loads((RECORDED / "autoscaling" / "hpa.json").read_text())
-SEEN: dict[str, Any] = json.loads((RECORDED / "autoscaling" / "pods.json").read_text())
-PODS = [Pod(Field(body)) for body in SEEN["pods"]]
-METRICS = [Field(body) for body in SEEN["metrics"]]
-CPU = "/spec/metrics/0"
-
-
-def hpa_with(pointer: str, value: object) -> dict[str, Any]:
-    """The HPA with one field changed."""
-    return dict(patched(HPA, pointer, value))
+from tests.unit.patched import ABSENT, patched
+from tests.unit.recorded_autoscaler import HPA, hpa_with
 
 
 def test_autoscaler_of_the_lab_is_active() -> None:
@@ -113,10 +86,10 @@ def test_figures_of_one_container_and_of_amounts_are_read() -> None:
 
     seen = autoscaler_of(Field(body))
 
-    assert [each.name for each in seen.figures] == ["cpu of backstage", "memory", "requests"]
-    assert [each.ratio for each in seen.figures] == [0.5, 0.5, 0.25]
-    assert seen.figure("cpu") == seen.figures[0]
-    assert seen.figure("nothing") is None
+    assert [each.name for each in seen.metrics] == ["cpu of backstage", "memory", "requests"]
+    assert [each.ratio for each in seen.metrics] == [0.5, 0.5, 0.25]
+    assert seen.metric("cpu") == seen.metrics[0]
+    assert seen.metric("nothing") is None
 
 
 def test_bounds_include_what_lies_between_them() -> None:
@@ -145,131 +118,5 @@ def test_complaint_is_the_last_warning_about_the_hpa() -> None:
         event("Normal", "backstage", "2026-11-24T12:00:30Z", "New size: 3"),
     ]
 
-    assert complaint(events, Manifest(HPA)) == "Failed: missing request for cpu in container x"
-    assert complaint(events[2:], Manifest(HPA)) == ""
-
-
-def test_usage_is_what_the_pods_used_against_the_target() -> None:
-    """17.9m and 21.6m of two pods, of which each may use 60 % of 220m; from the first beginning to the last end."""
-    seen = usage_of(METRICS, PODS, Manifest(HPA))
-
-    assert seen is not None
-    assert seen.ratio == pytest.approx((0.017926426 + 0.021583577) / 0.264)
-    assert seen.end - seen.begin == pytest.approx(16.922)
-
-
-def test_usage_is_unknown_while_a_pod_has_no_metrics() -> None:
-    """And of no pods."""
-    assert usage_of(METRICS[:1], PODS, Manifest(HPA)) is None
-    assert usage_of(METRICS, [], Manifest(HPA)) is None
-
-
-@pytest.mark.parametrize(
-    ("target", "cores"),
-    [
-        ({"name": "cpu", "target": {"averageUtilization": 60}}, 0.132),
-        ({"name": "cpu", "container": "backstage", "target": {"averageUtilization": 60}}, 0.12),
-        ({"name": "cpu", "target": {"averageValue": "150m"}}, 0.15),
-    ],
-)
-def test_target_is_of_all_requests_of_one_container_or_an_amount(target: dict[str, object], cores: float) -> None:
-    """The sidecar's request counts unless one container is named."""
-    assert target_cores(PODS[0], Field(target)) == pytest.approx(cores)
-
-
-def test_hpa_that_does_not_go_by_cpu_cannot_be_loaded() -> None:
-    """Load raises nothing else for certain."""
-    with pytest.raises(NoVerdictError) as failed:
-        cpu_source(Manifest(hpa_with(CPU, ABSENT)))
-    assert str(failed.value) == (
-        "expected: HorizontalPodAutoscaler backstage/backstage to scale on CPU, which load can raise\n"
-        "seen: other metrics\n"
-        "look next: its spec.metrics"
-    )
-
-
-def test_first_rate_is_that_of_requests_that_keep_two_cores_busy() -> None:
-    """Within what one process can make."""
-    assert first_rate(0.05, 0.264, 0.15) == pytest.approx((AIM_RATIO - 0.15) * 0.264 / 0.1)
-    assert first_rate(0.0001, 0.264, 0.15) == 200
-
-
-@pytest.mark.parametrize(
-    ("ratio", "rate"),
-    [(1.2, 8.0), (1.9, 8.0), (0.8, 8 * 1.2 / 0.6), (0.2, 32.0), (0.1, 32.0), (2.2, 8 * 1.2 / 2.0), (9.0, 2.0)],
-)
-def test_rate_is_corrected_towards_the_aim(ratio: float, rate: float) -> None:
-    """From what the pods used at 0.2 without load; never by more than a factor of four; left alone when good enough."""
-    assert corrected_rate(8.0, 0.2, ratio) == pytest.approx(rate)
-
-
-def test_scripts_are_found_in_pages_and_in_scripts() -> None:
-    """Those of the portal itself, each once, as the place that names them means them."""
-    page = '<script type="module" src="/static/main.R6.js"></script><script src="https://cdn.test/a.js"></script>'
-    script = 'import{a as b}from"./chunk.VO.js";import("./chunk.VO.js");const x="json"; import "../other.js"'
-
-    assert scripts_in(page, "/") == ["/static/main.R6.js"]
-    assert scripts_in(script, "/static/main.R6.js") == ["/static/chunk.VO.js", "/other.js"]
-
-
-def portal(packed: str) -> httpx.MockTransport:
-    """A portal whose page names one script, and that another; of the latter the answer says how it is packed."""
-    texts = {
-        "/": '<script src="/static/main.js"></script>',
-        "/static/main.js": 'import"./big.js";import"./gone.js"',
-        "/static/big.js": "x" * 1000,
-    }
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        path = request.url.path
-        if request.method == "HEAD":
-            kind = "application/javascript" if path in texts else "text/html"
-            size = str(len(texts.get(path, "x" * 5000)))
-            return httpx.Response(200, headers={"Content-Type": kind, "Content-Length": size})
-        body = texts.get(path, "").encode()
-        if path == "/static/big.js" and packed == request.headers["Accept-Encoding"] == "gzip":
-            return httpx.Response(200, content=gzip.compress(body), headers={"Content-Encoding": "gzip"})
-        return httpx.Response(200, content=body)
-
-    return httpx.MockTransport(answer)
-
-
-class Portal:
-    """A way to that portal."""
-
-    def __init__(self, transport: httpx.BaseTransport) -> None:
-        self._transport = transport
-
-    def client(self, headers: dict[str, str]) -> httpx.Client:
-        """As that of a user."""
-        return httpx.Client(base_url=self.url(), transport=self._transport, headers=headers)
-
-    def url(self) -> str:
-        """The portal."""
-        return "https://portal.test"
-
-
-@pytest.mark.parametrize(
-    ("packed", "path"), [("gzip", "/static/big.js"), ("as it is", "/api/catalog/entities/by-query?limit=20")]
-)
-def test_heaviest_request_is_for_the_largest_script_that_must_be_compressed(packed: str, path: str) -> None:
-    """Where nothing is compressed, a query of the catalog; the page that stands for what is not there is no script."""
-    page, seconds = heaviest_page(Portal(portal(packed)))  # type: ignore[arg-type] # all that is used of one
-
-    assert page.path == path
-    assert 0 < seconds < 1
-
-
-def test_portal_that_does_not_answer_leaves_no_verdict_about_scaling() -> None:
-    """Whether it answers is another promise's matter."""
-
-    def refuse(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("connection refused", request=request)
-
-    with pytest.raises(NoVerdictError) as failed:
-        heaviest_page(Portal(httpx.MockTransport(refuse)))  # type: ignore[arg-type] # all that is used of one
-    assert str(failed.value) == (
-        "expected: the scripts of the portal's page\n"
-        "seen: ConnectError: connection refused\n"
-        "look next: curl -v https://portal.test"
-    )
+    assert last_warning(events, Manifest(HPA)) == "Failed: missing request for cpu in container x"
+    assert last_warning(events[2:], Manifest(HPA)) == ""

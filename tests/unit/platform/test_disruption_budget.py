@@ -1,31 +1,26 @@
-"""The budget as it is read: arithmetic, selectors, coverage, and what the eviction API says."""
+"""The budget as it is read: arithmetic, selectors, coverage."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from kubernetes.client import ApiException
 
 from fixtures.api.pods import Pod
-from fixtures.api.requests import Patience
-from fixtures.disruption.eviction import Decision, evict, evict_until_decided
 from fixtures.objects.manifest import Field, Manifest
-from fixtures.outcomes import NoVerdictError
 from fixtures.platform.disruption_budget import (
     Budget,
     BudgetCoverage,
     DeadlockedBudgetError,
-    allows_one,
+    allows_eviction,
     budget_of,
     coverage,
     selects,
 )
-from tests.unit.apiserver import Answer
-from tests.unit.fakecluster import BACKSTAGE, PODS, FakeCluster, refused_by_budget, status
-from tests.unit.fakeserver import served
+from tests.unit.fakecluster import BACKSTAGE
 
 Json = dict[str, Any]
+
 LIVE: Json = {
     "metadata": {"name": "backstage", "namespace": "portal", "generation": 1},
     "spec": {"minAvailable": 1, "selector": {"matchLabels": BACKSTAGE}},
@@ -55,18 +50,18 @@ def pod(name: str, labels: Json, **metadata: object) -> Pod:
 def test_budget_tells_its_arithmetic() -> None:
     """What is there, what must stay, what may go."""
     assert str(budget()) == "portal/backstage: 2 healthy of 2, 1 must stay: 1 may be evicted"
-    assert allows_one(budget())
+    assert allows_eviction(budget())
 
 
 def test_budget_with_a_pod_missing_is_waited_for() -> None:
     """It will allow one again."""
-    assert not allows_one(budget(currentHealthy=1, disruptionsAllowed=0))
+    assert not allows_eviction(budget(currentHealthy=1, disruptionsAllowed=0))
 
 
 def test_budget_that_can_never_allow_one_is_not_waited_for() -> None:
     """The arithmetic is the message."""
     with pytest.raises(DeadlockedBudgetError) as failed:
-        allows_one(budget(desiredHealthy=2, disruptionsAllowed=0))
+        allows_eviction(budget(desiredHealthy=2, disruptionsAllowed=0))
 
     assert str(failed.value) == (
         "expected: a PodDisruptionBudget that lets maintenance take one pod\n"
@@ -80,7 +75,7 @@ def test_status_of_an_earlier_spec_says_nothing() -> None:
     behind = budget(observedGeneration=0, disruptionsAllowed=0)
     failed = budget(conditions=[{"type": "DisruptionAllowed", "reason": "SyncFailed"}], disruptionsAllowed=0)
 
-    assert not allows_one(behind)
+    assert not allows_eviction(behind)
     assert str(behind).endswith("0 may be evicted; computed for generation 0 of 1")
     assert str(failed).endswith("0 may be evicted; SyncFailed")
 
@@ -128,69 +123,3 @@ def test_coverage_says_what_is_wrong(budgets: tuple[Budget, ...], seen: str) -> 
     assert str(found) == seen
     assert found.exact is (not seen)
     assert isinstance(found, BudgetCoverage)
-
-
-@pytest.mark.parametrize(
-    ("answer", "decision", "message"),
-    [
-        (None, "evicted", ""),
-        (
-            refused_by_budget(),
-            "refused by budget",
-            "The disruption budget backstage needs 1 healthy pods and has 1 currently",
-        ),
-        (status(429, "TooManyRequests", "slow down"), "undecided", "429 Too Many Requests"),
-        (Answer(429, "<html>a proxy's page</html>"), "undecided", "429 Too Many Requests"),
-        (status(404, "NotFound"), "gone", ""),
-        (status(403, "Forbidden", "managed namespace"), "forbidden", "managed namespace"),
-        (status(409, "Conflict", "the object has been modified"), "undecided", "the object has been modified"),
-        (status(504, "Timeout"), "undecided", "504 Gateway Timeout"),
-        (
-            status(500, "InternalError", "This pod has more than one PodDisruptionBudget, which"),
-            "impossible",
-            "This pod has more than one PodDisruptionBudget, which",
-        ),
-    ],
-)
-def test_answer_to_an_eviction_is_told_apart(answer: Answer | None, decision: Decision, message: str) -> None:
-    """Above all the two kinds of 429."""
-    cluster = FakeCluster(ends_after=1000, ready_after=1000)
-    with served(cluster) as server:
-        cluster.script = lambda _: answer
-        found = evict(pod("backstage-a", BACKSTAGE, uid="uid-1"), server.api())
-
-    assert (found.decision, found.message) == (decision, message)
-
-
-def test_dry_run_decides_and_does_nothing() -> None:
-    """The pod is asked for by its uid."""
-    cluster = FakeCluster()
-    with served(cluster) as server:
-        found = evict(pod("backstage-a", BACKSTAGE, uid="uid-1"), server.api(), dry_run=True)
-
-    assert found.decision == "evicted"
-    assert cluster.requests[0].path.endswith("/backstage-a/eviction?dryRun=All")
-    assert cluster.requests[0].body["deleteOptions"] == {"preconditions": {"uid": "uid-1"}, "dryRun": ["All"]}
-    assert not any("deletionTimestamp" in each["metadata"] for each in cluster.collections[PODS].values())
-
-
-def test_throttling_is_waited_out_and_then_is_no_verdict() -> None:
-    """It says nothing about the budget."""
-    cluster = FakeCluster()
-    cluster.script = lambda _: status(429, "TooManyRequests")
-    with served(cluster) as server, pytest.raises(NoVerdictError) as failed:
-        evict_until_decided(pod("backstage-a", BACKSTAGE), server.api(Patience(within=0.05, every=0.01)))
-
-    assert str(failed.value) == (
-        "expected: a decision about the eviction of portal/backstage-a within 0.05 s\n"
-        "seen: portal/backstage-a undecided: 429 Too Many Requests\n"
-        "look next: kubectl get --raw=/readyz?verbose"
-    )
-
-
-def test_eviction_that_is_no_request_at_all_is_an_error() -> None:
-    """Nobody else's answer is taken for a decision."""
-    cluster = FakeCluster()
-    cluster.script = lambda _: status(400, "BadRequest")
-    with served(cluster) as server, pytest.raises(ApiException):
-        evict(pod("backstage-a", BACKSTAGE), server.api())

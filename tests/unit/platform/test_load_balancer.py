@@ -1,4 +1,4 @@
-"""What the load balancer thinks of pods: how it was told to ask, and what each source of truth says."""
+"""What the load balancer thinks of pods, and what each source of truth says."""
 
 from __future__ import annotations
 
@@ -12,74 +12,13 @@ from fixtures.google.rest import GoogleApis
 from fixtures.objects.manifest import Field, Manifest
 from fixtures.outcomes import NoVerdictError
 from fixtures.platform import load_balancer
-from fixtures.platform.health_check_policy import CONDITION, EVENT, Policy, policy_of, read_policy
 from fixtures.platform.load_balancer import LoadBalancerBackends
-from tests.unit.patched import patched
-from tests.unit.recorded_gateway import POLICY, Live, condition
-
-
-def event(message: str, time: str, uid: str = "") -> Field:
-    """An event of the Gateway's controller about the lab's policy."""
-    about = {"uid": uid or Manifest(POLICY)["metadata"]["uid"].text}
-    return Field({"involvedObject": about, "reason": "SYNC", "message": message, "lastTimestamp": time})
-
-
-def policy(*events: Field, conditions: list[dict[str, object]] | None = None) -> Policy:
-    """The lab's with other conditions, and events."""
-    return policy_of(Field(POLICY if conditions is None else patched(POLICY, "/status/conditions", conditions)), events)
-
-
-SUCCESS = event('Application of HealthCheckPolicy "backstage/backstage" was a success', "2026-11-24T11:57:17Z")
-FAILURE = event('Application of HealthCheckPolicy "backstage/backstage" failed: why', "2026-11-24T11:58:00Z")
-
-
-@pytest.mark.parametrize(
-    ("read", "source", "silent"),
-    [
-        pytest.param(policy(), CONDITION, False, id="condition"),
-        pytest.param(policy(SUCCESS, conditions=[]), EVENT, False, id="event"),
-        pytest.param(policy(conditions=[]), "", True, id="nothing"),
-        pytest.param(policy(SUCCESS, FAILURE, conditions=[]), "", True, id="an event that condemns nothing alone"),
-        pytest.param(policy(FAILURE, conditions=[condition("Attached", "False", "TargetNotFound", 99)]), "", True,
-                     id="condition of another generation"),
-        pytest.param(policy(event("x was a success", "2026", "other"), conditions=[]), "", True, id="another's event"),
-    ],
-)  # fmt: skip
-def test_policy_is_attached_if_a_source_of_truth_says_so(read: Policy, source: str, *, silent: bool) -> None:
-    """The condition, else the newest event; nothing else."""
-    assert (read.source, read.silent) == (source, silent)
-
-
-def test_events_are_read_only_where_there_is_no_condition() -> None:
-    """They are many, and kept for an hour."""
-    manifest, unsaid = Manifest(POLICY), patched(POLICY, "/status/conditions", [])
-
-    assert read_policy(manifest, Live(POLICY, events=(FAILURE,))).event == ""
-    assert read_policy(manifest, Live(unsaid, events=(SUCCESS,))).source == EVENT
-    assert str(read_policy(manifest, Live())) == "target none; neither a condition Attached nor an event"
-
-
-def test_policy_that_is_refused_is_told_with_the_reason() -> None:
-    """A condition that says no condemns, whatever events say."""
-    generation = Manifest(POLICY)["metadata"]["generation"].number or 0
-    read = policy(SUCCESS, conditions=[condition("Attached", "False", "TargetNotFound", generation)])
-
-    assert (read.source, read.silent) == ("", False)
-    assert str(read).startswith("target backstage; Attached=False (TargetNotFound: why), event: Application of ")
-
-
-def test_policy_may_have_its_conditions_by_ancestor() -> None:
-    """As the Gateway API's own policies."""
-    generation = Manifest(POLICY)["metadata"]["generation"].number or 0
-    ancestors = [{"conditions": [condition("Attached", "True", "Attached", generation)]}]
-
-    assert policy_of(Field(patched(POLICY, "/status", {"ancestors": ancestors}))).source == CONDITION
-
 
 HEALTHY = (
     'Pod has become Healthy in NEG "Key{\\"k8s1-a\\", zone: \\"us-east4-a\\"}" attached to BackendService '
     '"Key{\\"gkegw1-b\\"}". Marking condition "cloud.google.com/load-balancer-neg-ready" to True.'
 )
+
 READY = "LoadBalancerNegReady"
 
 
@@ -88,12 +27,12 @@ def pod(name: str, *gate: str, ready: str = "True", gated: bool = True, address:
     conditions = [{"type": "ContainersReady", "status": ready}]
     if gate:
         status, reason, message = gate
-        conditions.append({"type": load_balancer.GATE, "status": status, "reason": reason, "message": message})
+        conditions.append({"type": load_balancer.NEG_GATE, "status": status, "reason": reason, "message": message})
     return Pod(
         Field(
             {
                 "metadata": {"name": name},
-                "spec": {"readinessGates": [{"conditionType": load_balancer.GATE}] if gated else []},
+                "spec": {"readinessGates": [{"conditionType": load_balancer.NEG_GATE}] if gated else []},
                 "status": {"podIP": address, "conditions": conditions},
             }
         )
@@ -105,14 +44,14 @@ GOOD = pod("good", "True", READY, HEALTHY)
 
 def read(*pods: Pod, endpoints: dict[str, list[str]] | None = None) -> LoadBalancerBackends:
     """What is said of some pods."""
-    return load_balancer.backends(pods, endpoints)
+    return load_balancer.backends_of(pods, endpoints)
 
 
 def test_pod_that_the_load_balancer_found_healthy_is_kept() -> None:
     """Reason and message together."""
     found = read(GOOD)
 
-    assert (found.denied, found.unknown, found.sources) == (False, False, (load_balancer.NEG,))
+    assert (found.unhealthy, found.unknown, found.sources) == (False, False, (load_balancer.NEG,))
     assert str(found) == f"good: {load_balancer.NEG}: {READY} ({HEALTHY})"
 
 
@@ -131,8 +70,8 @@ def test_pod_of_which_nothing_is_said_is_neither_healthy_nor_not(unsaid: Pod) ->
     """True alone proves nothing; another source has to decide."""
     alone, asked = read(GOOD, unsaid), read(GOOD, unsaid, endpoints={"10.0.0.1": ["HEALTHY"]})
 
-    assert (alone.denied, alone.unknown) == (False, True)
-    assert (asked.denied, asked.unknown, asked.sources) == (False, False, (load_balancer.NEG, load_balancer.COMPUTE))
+    assert (alone.unhealthy, alone.unknown) == (False, True)
+    assert (asked.unhealthy, asked.unknown, asked.sources) == (False, False, (load_balancer.NEG, load_balancer.COMPUTE))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +85,7 @@ def test_pod_that_the_load_balancer_waits_for_is_not_healthy(waiting: Pod, text:
     """Only what is lacking is shown."""
     found = read(GOOD, waiting)
 
-    assert found.denied
+    assert found.unhealthy
     assert str(found) == f"x: {load_balancer.NEG}: {text}"
 
 
@@ -154,8 +93,8 @@ def test_pod_whose_containers_are_not_ready_is_no_backend() -> None:
     """Another promise's matter; without any other there is nothing to speak of."""
     starting = pod("x", "False", "LoadBalancerNegNotReady", "Waiting for pod", ready="False")
 
-    assert not read(GOOD, starting).denied
-    assert read(starting).denied
+    assert not read(GOOD, starting).unhealthy
+    assert read(starting).unhealthy
     assert str(read(starting)) == "no pod with ready containers"
 
 
@@ -163,7 +102,7 @@ def test_pod_that_has_become_unhealthy_since_is_denied_by_the_compute_api() -> N
     """The condition is written once, so the newer word counts."""
     found = read(GOOD, endpoints={"10.0.0.1": ["HEALTHY", "UNHEALTHY"]})
 
-    assert found.denied
+    assert found.unhealthy
     assert str(found) == f"good: {load_balancer.NEG}: {READY} ({HEALTHY}), Compute API: HEALTHY, UNHEALTHY"
 
 
@@ -175,6 +114,7 @@ SERVICE = Manifest(
         },
     }
 )
+
 PATHS = ("/projects/1/global/backendServices/ours", "/projects/1/global/backendServices/others")
 COMPUTE = "https://compute.googleapis.com"
 
@@ -201,7 +141,7 @@ def google(answer: httpx.MockTransport) -> GoogleApis:
 
 def test_compute_api_is_asked_for_the_groups_of_the_service_alone() -> None:
     """By the health of each of them; others' are nobody's business."""
-    found = load_balancer.endpoints_of(google(httpx.MockTransport(compute)), COMPUTE, PATHS, SERVICE)
+    found = load_balancer.endpoint_states(google(httpx.MockTransport(compute)), COMPUTE, PATHS, SERVICE)
 
     assert found == {"10.0.0.1": ["HEALTHY"], "10.0.0.2": ["HEALTHY"]}
 
@@ -210,7 +150,7 @@ def test_compute_api_is_asked_for_the_groups_of_the_service_alone() -> None:
 def test_service_without_a_note_of_its_groups_has_all_asked(noted: str | None) -> None:
     """The note is GKE's, and no part of any contract."""
     service = Manifest({"kind": "Service", "metadata": {"annotations": {load_balancer.NEG_STATUS: noted}}})
-    found = load_balancer.endpoints_of(google(httpx.MockTransport(compute)), COMPUTE, PATHS, service)
+    found = load_balancer.endpoint_states(google(httpx.MockTransport(compute)), COMPUTE, PATHS, service)
 
     assert found == {"10.0.0.1": ["HEALTHY"], "10.0.0.2": ["HEALTHY"] * 3}
 
@@ -219,7 +159,7 @@ def test_compute_api_that_refuses_or_is_not_named_leaves_it_to_others() -> None:
     """Its role is one that an identity can do without."""
     refusing = google(httpx.MockTransport(lambda _request: httpx.Response(403, json={})))
 
-    assert load_balancer.endpoints_if_allowed(refusing, COMPUTE, PATHS, SERVICE) is None
-    assert load_balancer.endpoints_if_allowed(refusing, None, PATHS, SERVICE) is None
+    assert load_balancer.endpoint_states_if_allowed(refusing, COMPUTE, PATHS, SERVICE) is None
+    assert load_balancer.endpoint_states_if_allowed(refusing, None, PATHS, SERVICE) is None
     with pytest.raises(NoVerdictError):
-        load_balancer.endpoints_of(refusing, COMPUTE, PATHS, SERVICE)
+        load_balancer.endpoint_states(refusing, COMPUTE, PATHS, SERVICE)

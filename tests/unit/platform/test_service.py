@@ -6,7 +6,7 @@ import pytest
 
 from fixtures.api.pods import Pod
 from fixtures.objects.manifest import Field, Manifest
-from fixtures.platform.service import Endpoint, ServiceBackends, addresses, endpoints_of, portal_service, ports_meant
+from fixtures.platform.service import Endpoint, ServiceBackends, addresses, endpoints_of, portal_service, target_ports
 from fixtures.reference.reference import InvalidReferenceError, Reference, render
 from fixtures.waiting import DeadlinePassedError, wait_for
 from tests.unit.patched import ABSENT, RECORDED, patched, recorded_reference, with_object, with_patch
@@ -176,7 +176,7 @@ def test_reference_without_a_service_ends_without_a_verdict() -> None:
 @pytest.mark.parametrize(("target", "meant"), [("http", 7007), ("metrics", 9464), (8080, 8080), (ABSENT, 80)])
 def test_port_that_a_service_means(target: object, meant: int) -> None:
     """A name of a container's port, a number, or without either its own."""
-    assert ports_meant(service_to(target), recorded_reference().the("Deployment")) == (meant,)
+    assert target_ports(service_to(target), recorded_reference().the("Deployment")) == (meant,)
 
 
 def service_to(target: object) -> Manifest:
@@ -187,7 +187,7 @@ def service_to(target: object) -> Manifest:
 def test_name_that_means_no_port_is_told() -> None:
     """The Service would have addresses and no port."""
     with pytest.raises(AssertionError) as failed:
-        ports_meant(service_to("web"), recorded_reference().the("Deployment"))
+        target_ports(service_to("web"), recorded_reference().the("Deployment"))
 
     assert str(failed.value) == (
         "expected: a port of Deployment backstage/backstage for each port of Service backstage/backstage\n"

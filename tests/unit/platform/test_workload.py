@@ -35,15 +35,15 @@ def ended(at: str, reason: str = "OOMKilled", code: int = 137) -> dict[str, obje
 def test_pods_of_the_lab_are_as_promised() -> None:
     """Each function has evidence, and nothing to say."""
     assert len(PODS) == 2
-    assert len([each for each in workload.containers_of(PODS) if each.lasting]) == 4
+    assert len([each for each in workload.containers_of(PODS) if each.long_running]) == 4
     assert workload.not_ready(DEPLOYMENT, PODS) == ()
     assert workload.native_sidecars(DEPLOYMENT) == ("cloud-sql-proxy",)
-    assert workload.not_started_first(DEPLOYMENT, PODS) == ()
-    assert workload.other_images(DEPLOYMENT, PODS) == ()
-    assert workload.as_root(PODS) == ()
-    assert workload.other_accounts(DEPLOYMENT, PODS) == ()
-    assert workload.interruptions(PODS, CREATED) == ()
-    assert sorted(workload.by_node(PODS).values()) == [1, 1]
+    assert workload.late_sidecars(DEPLOYMENT, PODS) == ()
+    assert workload.wrong_images(DEPLOYMENT, PODS) == ()
+    assert workload.running_as_root(PODS) == ()
+    assert workload.wrong_service_accounts(DEPLOYMENT, PODS) == ()
+    assert workload.terminations(PODS, CREATED) == ()
+    assert sorted(workload.pods_per_node(PODS).values()) == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,8 @@ def test_container_that_a_pod_lacks_is_told() -> None:
     without = pods_after(("/spec/initContainers", []))
 
     assert workload.not_ready(DEPLOYMENT, without) == (f"no cloud-sql-proxy in {FIRST}",)
-    assert workload.other_images(DEPLOYMENT, without) == (f"no cloud-sql-proxy in {FIRST}",)
-    assert workload.not_started_first(DEPLOYMENT, without) == (f"no cloud-sql-proxy in {FIRST}",)
+    assert workload.wrong_images(DEPLOYMENT, without) == (f"no cloud-sql-proxy in {FIRST}",)
+    assert workload.late_sidecars(DEPLOYMENT, without) == (f"no cloud-sql-proxy in {FIRST}",)
 
 
 def test_injected_container_is_nobodys_promise() -> None:
@@ -79,14 +79,14 @@ def test_injected_container_is_nobodys_promise() -> None:
     injected = pods_after(("/spec/containers/-", {"name": "agent", "image": "agent"}))
 
     assert workload.not_ready(DEPLOYMENT, injected) == ()
-    assert workload.other_images(DEPLOYMENT, injected) == ()
+    assert workload.wrong_images(DEPLOYMENT, injected) == ()
 
 
 def test_other_image_is_told() -> None:
     """As the pod has it; the Deployment may say something newer."""
     candidate = recorded_reference().with_image("registry.test/backstage@sha256:0").the("Deployment")
 
-    assert workload.other_images(candidate, PODS) == tuple(
+    assert workload.wrong_images(candidate, PODS) == tuple(
         f"{name}/backstage of lab.local/backstage:lab" for name in (FIRST, SECOND)
     )
 
@@ -95,7 +95,7 @@ def test_image_that_never_ran_is_told() -> None:
     """To be given an image is not to run it."""
     pulling = pods_after((f"{PORTAL}/imageID", ""), (f"{PORTAL}/state", {"waiting": {"reason": "ErrImagePull"}}))
 
-    assert workload.other_images(DEPLOYMENT, pulling) == (f"{FIRST}/backstage has not run (ErrImagePull)",)
+    assert workload.wrong_images(DEPLOYMENT, pulling) == (f"{FIRST}/backstage has not run (ErrImagePull)",)
 
 
 def test_running_images_are_listed_with_what_runs() -> None:
@@ -110,7 +110,7 @@ def test_sidecar_among_the_ordinary_containers_is_not_native() -> None:
     proxy = {"name": "cloud-sql-proxy", "restartPolicy": "Always"}
     ordinary = pods_after(("/spec/initContainers", []), ("/spec/containers/-", proxy))
 
-    assert workload.not_started_first(DEPLOYMENT, ordinary) == (
+    assert workload.late_sidecars(DEPLOYMENT, ordinary) == (
         f"{FIRST}/cloud-sql-proxy is no init container with restartPolicy Always",
     )
 
@@ -132,7 +132,7 @@ def test_sidecar_that_started_late_is_told_with_both_times() -> None:
         (f"{PROXY}/state/running/startedAt", "2026-11-24T12:00:05Z"),
     )
 
-    assert workload.not_started_first(DEPLOYMENT, late) == (
+    assert workload.late_sidecars(DEPLOYMENT, late) == (
         f"{FIRST}/cloud-sql-proxy started at 12:00:05Z, but backstage at 12:00:03Z",
     )
 
@@ -147,8 +147,8 @@ def test_restarted_sidecar_is_judged_by_when_its_pod_was_initialized() -> None:
         {"type": "Initialized", "status": "True", "lastTransitionTime": "2036-11-24T12:00:01Z"},
     ]
 
-    assert workload.not_started_first(DEPLOYMENT, pods_after(*restarted)) == ()
-    late = workload.not_started_first(DEPLOYMENT, pods_after(*restarted, ("/status/conditions", initialized)))
+    assert workload.late_sidecars(DEPLOYMENT, pods_after(*restarted)) == ()
+    late = workload.late_sidecars(DEPLOYMENT, pods_after(*restarted, ("/status/conditions", initialized)))
     assert [each.split(", but")[0] for each in late] == [f"{FIRST}/cloud-sql-proxy started at 12:00:01Z"]
 
 
@@ -170,7 +170,7 @@ def test_restarted_sidecar_is_judged_by_when_its_pod_was_initialized() -> None:
 )
 def test_pod_that_has_not_started_proves_no_order(pointer: str, value: object, states: str) -> None:
     """Nothing of it passes for having started in time."""
-    assert workload.not_started_first(DEPLOYMENT, pods_after((pointer, value))) == (
+    assert workload.late_sidecars(DEPLOYMENT, pods_after((pointer, value))) == (
         f"not everything in {FIRST} has started ({states})",
     )
 
@@ -183,7 +183,7 @@ def test_portal_that_crashes_is_still_known_to_have_started_after_its_sidecar() 
         "lastState": ended("2036-11-24T12:00:05Z"),
     }
 
-    assert workload.not_started_first(DEPLOYMENT, pods_after((PORTAL, crashing))) == ()
+    assert workload.late_sidecars(DEPLOYMENT, pods_after((PORTAL, crashing))) == ()
 
 
 @pytest.mark.parametrize(
@@ -206,19 +206,19 @@ def test_portal_that_crashes_is_still_known_to_have_started_after_its_sidecar() 
 )
 def test_container_that_runs_or_may_run_as_root_is_told(changes: list[tuple[str, object]], told: str) -> None:
     """A container's own security context wins over its pod's, and what really runs over both."""
-    assert workload.as_root(pods_after(*changes)) == (f"{FIRST}{told}",)
+    assert workload.running_as_root(pods_after(*changes)) == (f"{FIRST}{told}",)
 
 
 def test_user_of_the_pod_is_enough() -> None:
     """Containers that say nothing take it over."""
     taken_over = pods_after(("/spec/securityContext", {"runAsUser": 1000}), ("/spec/containers/0/securityContext", {}))
 
-    assert workload.as_root(taken_over) == ()
+    assert workload.running_as_root(taken_over) == ()
 
 
 def test_other_service_account_is_told() -> None:
     """With the account that it is."""
-    assert workload.other_accounts(DEPLOYMENT, pods_after(("/spec/serviceAccountName", "default"))) == (
+    assert workload.wrong_service_accounts(DEPLOYMENT, pods_after(("/spec/serviceAccountName", "default"))) == (
         f"{FIRST} as default",
     )
 
@@ -227,7 +227,7 @@ def test_reference_without_service_account_means_the_default_one() -> None:
     """As the API server fills it in."""
     unnamed = with_patch(recorded_reference(), "Deployment", "/spec/template/spec/serviceAccountName", ABSENT)
 
-    assert workload.other_accounts(unnamed.the("Deployment"), PODS) == (
+    assert workload.wrong_service_accounts(unnamed.the("Deployment"), PODS) == (
         f"{FIRST} as backstage",
         f"{SECOND} as backstage",
     )
@@ -235,7 +235,7 @@ def test_reference_without_service_account_means_the_default_one() -> None:
 
 def test_pods_without_a_node_are_on_none() -> None:
     """A pending pod is no spread."""
-    assert len(workload.by_node(pods_after(("/spec/nodeName", ABSENT)))) == 1
+    assert len(workload.pods_per_node(pods_after(("/spec/nodeName", ABSENT)))) == 1
 
 
 SINCE = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
@@ -256,13 +256,13 @@ DURING, BEFORE = "2026-11-24T12:00:09Z", "2026-11-24T11:59:59Z"
 )
 def test_container_that_ended_during_the_run_is_told_with_its_reason(pointer: str, value: object, told: str) -> None:
     """Whether it runs again or not."""
-    assert workload.interruptions(pods_after((pointer, value)), SINCE) == (f"{FIRST}{told}",)
+    assert workload.terminations(pods_after((pointer, value)), SINCE) == (f"{FIRST}{told}",)
 
 
 def test_container_that_ended_before_the_run_is_of_no_interest() -> None:
     """What chaos did yesterday is known."""
     assert (
-        workload.interruptions(pods_after((f"{PORTAL}/lastState", ended(BEFORE)), (f"{PORTAL}/restartCount", 1)), SINCE)
+        workload.terminations(pods_after((f"{PORTAL}/lastState", ended(BEFORE)), (f"{PORTAL}/restartCount", 1)), SINCE)
         == ()
     )
 
@@ -281,7 +281,7 @@ def test_init_container_that_is_no_sidecar_has_to_end_well(end: dict[str, object
         ("/status/initContainerStatuses/-", {"name": "migrate", "state": end}),
     )
 
-    assert workload.interruptions(pods, SINCE) == told
+    assert workload.terminations(pods, SINCE) == told
 
 
 def test_restart_whose_end_is_forgotten_is_told() -> None:
@@ -292,6 +292,6 @@ def test_restart_whose_end_is_forgotten_is_told() -> None:
         (f"{PORTAL}/state/running/startedAt", DURING),
     )
 
-    assert workload.interruptions(again, SINCE) == (
+    assert workload.terminations(again, SINCE) == (
         f"{FIRST}/backstage was started again at 12:00:09Z; its end is not recorded",
     )

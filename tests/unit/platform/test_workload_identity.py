@@ -10,7 +10,13 @@ from kubernetes.client import ApiClient
 
 from fixtures.api.exec import CommandNotRunError, Container, Output
 from fixtures.objects.manifest import Field, Manifest
-from fixtures.platform.workload_identity import Account, annotated, ask, asking_container, service_account_of
+from fixtures.platform.workload_identity import (
+    PodAccount,
+    google_account_of,
+    read_account,
+    service_account_of,
+    serving_container_name,
+)
 from fixtures.reference.reference import InvalidReferenceError
 from tests.unit.patched import ABSENT, patched, recorded_reference, with_patch
 
@@ -36,9 +42,9 @@ def inside(output: Output) -> Inside:
     return Inside(ApiClient(), "backstage", "portal-1", "backstage", 1, output)
 
 
-def told(email: object, token: object) -> Account:
+def told(email: object, token: object) -> PodAccount:
     """What is made of Node's words."""
-    return ask(inside(Output(0, json.dumps({"email": email, "token": token}).encode(), b"")))
+    return read_account(inside(Output(0, json.dumps({"email": email, "token": token}).encode(), b"")))
 
 
 def test_pod_with_a_token_of_its_account() -> None:
@@ -79,7 +85,7 @@ def test_pod_without_metadata_server() -> None:
 def test_node_that_does_not_answer_is_no_verdict() -> None:
     """What it wrote to standard output may be secret, and is not shown."""
     with pytest.raises(CommandNotRunError) as failed:
-        ask(inside(Output(9, b"ya29.secret", b"node: bad option: --eval\n")))
+        read_account(inside(Output(9, b"ya29.secret", b"node: bad option: --eval\n")))
 
     assert str(failed.value) == (
         "expected: an answer of Node.js in container backstage of pod backstage/portal-1, which asks the metadata"
@@ -92,7 +98,7 @@ def test_names_come_from_the_reference() -> None:
     """The container that requests come to; the account of the pods, which Kubernetes calls `default` if nobody does."""
     reference = recorded_reference()
 
-    assert asking_container(reference) == "backstage"
+    assert serving_container_name(reference) == "backstage"
     assert service_account_of(reference.the("Deployment")["spec"]["template"]["spec"]) == "backstage"
     assert service_account_of(Field({})) == "default"
 
@@ -101,7 +107,7 @@ def test_reference_without_a_route_has_nobody_to_ask() -> None:
     """No guess is made."""
     reference = with_patch(recorded_reference(), "HTTPRoute", "/spec/rules", [])
     with pytest.raises(InvalidReferenceError) as failed:
-        asking_container(reference)
+        serving_container_name(reference)
 
     assert str(failed.value) == (
         "expected: an HTTPRoute that leads by a Service to a container's port\nseen: none\n"
@@ -113,5 +119,5 @@ def test_annotation_names_the_google_account() -> None:
     """Empty where there is none."""
     account = recorded_reference().the("ServiceAccount")
 
-    assert annotated(account) == EMAIL
-    assert annotated(Manifest(patched(account.body, "/metadata/annotations", ABSENT))) == ""
+    assert google_account_of(account) == EMAIL
+    assert google_account_of(Manifest(patched(account.body, "/metadata/annotations", ABSENT))) == ""

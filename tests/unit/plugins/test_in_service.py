@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fixtures.environment.file import ROOT
+from tests.unit.plugins.conftest import NO_OTHERS, OPENED_IN_A_PROCESS, Project
 
-ENVIRONMENT = 'extends = "{root}/environments/local.toml"\npermissions = ["observe"]\nrequired = []\n'
-CONFTEST = """
-pytest_plugins = ["fixtures.plugins." + name for name in ("options", "run", "judging", "in_service")]
+pytest_plugins = ["pytester"]
 
-def pytest_configure():
-    from fixtures.plugins.state import RunState
-    RunState.open = lambda self: None
-"""
+PLUGINS = ("options", "run", "judging", "in_service")
 PROMISES = '''
 import os
 import signal
@@ -61,26 +53,22 @@ class Ended:
     errors: str
 
 
-def run(project: Path, *arguments: str) -> Ended:
-    """Run pytest in a project whose only promise is https."""
-    folder = project / "tests" / "acceptance"
-    folder.mkdir(parents=True)
-    (folder / "test_https.py").write_text(PROMISES)
-    (project / "conftest.py").write_text(CONFTEST)
-    (project / "pytest.ini").write_text(
-        f"[pytest]\naddopts = --import-mode=importlib --strict-markers -p no:locust\npythonpath = {ROOT}\n"
-    )
-    (project / "mine.toml").write_text(ENVIRONMENT.format(root=ROOT))
-    options = ["--env=./mine.toml", "--report=out", "-p", "no:cacheprovider", "--log=json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *arguments], cwd=project, capture_output=True, text=True, check=False
-    )
-    return Ended(done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr)
+@pytest.fixture
+def https(project: Project) -> Project:
+    """A project whose only promise is https."""
+    project.write(*PLUGINS, https=PROMISES)
+    return project
 
 
-def test_output_is_a_line_per_check_and_one_for_the_verdict(tmp_path: Path) -> None:
+def run(https: Project, *arguments: str) -> Ended:
+    """As a job does."""
+    done = https.run("--log=json", *arguments)
+    return Ended(int(done.ret), [json.loads(line) for line in done.outlines], "\n".join(done.errlines))
+
+
+def test_output_is_a_line_per_check_and_one_for_the_verdict(https: Project) -> None:
     """Nothing else is there, also where monitoring cannot be reached: that is told, and changes nothing."""
-    ended = run(tmp_path, f"--push={NOBODY}", "-k", "kept or broken or load")
+    ended = run(https, f"--push={NOBODY}", "-k", "kept or broken or load")
 
     assert [(line["kind"], line.get("check")) for line in ended.lines] == [
         ("check", "test_kept"),
@@ -94,9 +82,9 @@ def test_output_is_a_line_per_check_and_one_for_the_verdict(tmp_path: Path) -> N
     assert "Connection refused" in ended.lines[4]["message"]
 
 
-def test_lines_hold_no_secret(tmp_path: Path) -> None:
+def test_lines_hold_no_secret(https: Project) -> None:
     """A log is read by many."""
-    ended = run(tmp_path, "-k", "broken")
+    ended = run(https, "-k", "broken")
 
     assert ended.lines[0]["seen"] == "200, and Authorization: (redacted)"
     assert "abcDEF" not in json.dumps(ended.lines)
@@ -112,9 +100,9 @@ def test_lines_hold_no_secret(tmp_path: Path) -> None:
         (("-k", "defect"), "pytest ended with 3, before there was a verdict"),
     ],
 )
-def test_run_that_cannot_begin_has_no_verdict(tmp_path: Path, arguments: tuple[str, ...], reason: str) -> None:
+def test_run_that_cannot_begin_has_no_verdict(https: Project, arguments: tuple[str, ...], reason: str) -> None:
     """One line, and the exit code that says so."""
-    ended = run(tmp_path, *arguments)
+    ended = run(https, *arguments)
 
     verdict = ended.lines[-1]
     assert (ended.code, verdict["severity"], verdict["verdict"], verdict["reasons"]) == (
@@ -127,10 +115,15 @@ def test_run_that_cannot_begin_has_no_verdict(tmp_path: Path, arguments: tuple[s
     assert verdict["logging.googleapis.com/labels"]["environment"] in ("mine", "none")
 
 
-def test_run_that_is_ended_tells_what_it_found(tmp_path: Path) -> None:
-    """A job that takes too long is sent SIGTERM."""
-    ended = run(tmp_path, "-k", "kept or ended")
+def test_run_that_is_ended_tells_what_it_found(https: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that takes too long is sent SIGTERM, as a process, whose output is nothing but lines as well."""
+    with (https.path / "conftest.py").open("a") as conftest:
+        conftest.write(OPENED_IN_A_PROCESS)
+    monkeypatch.delenv(NO_OTHERS)
 
-    assert [(line["kind"], line.get("check")) for line in ended.lines] == [("check", "test_kept"), ("verdict", None)]
-    assert ended.lines[-1]["reasons"] == ["the run was interrupted"]
-    assert ended.code == 2
+    done = https.pytester.runpytest_subprocess("--env=./mine.toml", "--report=out", "--log=json", "-k", "kept or ended")
+    lines = [json.loads(line) for line in done.outlines]
+
+    assert [(line["kind"], line.get("check")) for line in lines] == [("check", "test_kept"), ("verdict", None)]
+    assert lines[-1]["reasons"] == ["the run was interrupted"]
+    assert (done.ret, done.errlines) == (2, [])

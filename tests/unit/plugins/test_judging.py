@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +12,11 @@ import pytest
 from fixtures.environment.file import ROOT
 from fixtures.outcomes import NoVerdictError
 from fixtures.plugins.state import RunState
+from tests.unit.plugins.conftest import Project
 
 pytest_plugins = ["pytester"]
 
-ENVIRONMENT = 'extends = "{root}/environments/local.toml"\npermissions = ["observe"]\nrequired = {required}\n'
-CONFTEST = 'pytest_plugins = ["fixtures.plugins.options", "fixtures.plugins.run", "fixtures.plugins.judging"]'
+PLUGINS = ("options", "run", "judging")
 PROMISES = '''
 import pytest
 from fixtures.outcomes import NotObservableError, NoVerdictError, said
@@ -89,27 +88,30 @@ Run = Callable[..., Ended]
 
 
 @pytest.fixture
-def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs pytest in a project whose only promise is https; opening the run needs no target."""
-    monkeypatch.setattr(RunState, "open", lambda _: None)
-    folder = pytester.mkdir("tests") / "acceptance"
-    folder.mkdir()
-    (folder / "test_https.py").write_text(PROMISES)
-    pytester.makeconftest(CONFTEST)
-    pytester.makeini("[pytest]\naddopts = --import-mode=importlib --strict-markers -p no:locust -p no:cacheprovider\n")
+def run(project: Project) -> Run:
+    """Runs pytest in a project whose only promise is https."""
+    project.write(*PLUGINS, https=PROMISES)
 
     def ended(*arguments: str, required: str = "[]") -> Ended:
-        (pytester.path / "mine.toml").write_text(ENVIRONMENT.format(root=ROOT, required=required))
-        result = pytester.runpytest_inprocess("--env=./mine.toml", "--report=out", *arguments)
-        verdict, junit = (pytester.path / "out" / name for name in ("verdict.json", "junit.xml"))
+        project.environment("mine", required=required)
+        result = project.run(*arguments)
+        junit = project.path / "out" / "junit.xml"
         return Ended(
             int(result.ret),
             "\n".join([*result.outlines, *result.errlines]),
-            json.loads(verdict.read_text()) if verdict.exists() else {},
+            project.verdict,
             ET.parse(junit).getroot() if junit.exists() else ET.Element("testsuites"),  # noqa: S314 - our own
         )
 
     return ended
+
+
+@pytest.mark.parametrize("option", ["--collect-only", "--fixtures", "--fixtures-per-test", "--setup-plan"])
+def test_run_that_only_shows_something_has_no_verdict(option: str, run: Run) -> None:
+    """It would replace the report of the last real run."""
+    ended = run(option, required='["https"]')
+
+    assert (ended.code, ended.verdict) == (0, {})
 
 
 @pytest.fixture
@@ -207,13 +209,13 @@ def test_exit_code_says_whether_to_promote(run: Run, chosen: str, required: str,
     assert (ended.code, ended.verdict["reasons"]) == (code, reasons)
 
 
-def test_run_that_cannot_be_opened_has_no_verdict(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_that_cannot_be_opened_has_no_verdict(run: Run, project: Project) -> None:
     """No test runs; the reason is told once."""
 
     def closed(_: RunState) -> None:
         raise NoVerdictError("expected: a cluster")
 
-    monkeypatch.setattr(RunState, "open", closed)
+    project.opens(closed)
 
     ended = run()
 
@@ -232,10 +234,9 @@ def test_unknown_environment_is_a_usage_error(run: Run) -> None:
     )
 
 
-def test_verdict_says_what_the_command_line_has_left_out(pytester: pytest.Pytester, run: Run, ended: Ended) -> None:
+def test_verdict_says_what_the_command_line_has_left_out(project: Project, run: Run, ended: Ended) -> None:
     """A run that `--only` narrows may be accepted; the gate must see that it accepts no candidate."""
-    wide = ENVIRONMENT.format(root=ROOT, required="[]").replace('["observe"]', '["observe", "load", "apply"]')
-    (pytester.path / "wide.toml").write_text(wide)
+    project.environment("wide", permissions='["observe", "load", "apply"]')
 
     narrowed = run("--env=./wide.toml", "--only=observe", "-k", "certificate")
 
@@ -244,9 +245,9 @@ def test_verdict_says_what_the_command_line_has_left_out(pytester: pytest.Pytest
 
 
 @pytest.fixture
-def attacked(pytester: pytest.Pytester, run: Run) -> Run:
+def attacked(project: Project, run: Run) -> Run:
     """The same in a project that has chaos as well."""
-    chaos = pytester.path / "tests" / "chaos"
+    chaos = project.path / "tests" / "chaos"
     chaos.mkdir()
     (chaos / "test_pods.py").write_text(ATTACKS)
     return run
@@ -264,9 +265,9 @@ def test_chaos_is_refused_where_nothing_may_be_disturbed(attacked: Run) -> None:
 
 
 @pytest.fixture
-def flooded(pytester: pytest.Pytester) -> str:
+def flooded(project: Project) -> str:
     """The option for an environment that allows everything, and has a command for one fault of two."""
-    environment = pytester.path / "attack.toml"
+    environment = project.path / "attack.toml"
     environment.write_text(f'extends = "{ROOT}/environments/local.toml"\n[faults]\ninject = {{flood = ["true"]}}\n')
     return f"--env={environment}"
 

@@ -47,7 +47,7 @@ def client(server: Server) -> GuardedClient:
 def dead_run(server: Server, undo: Uncordon | Heal) -> None:
     """Noted a change and died thirty seconds ago."""
     lease = RunLease(server.api(), "portal", "acceptance-backstage", DEAD, renewal=1000, duration=-2)
-    lease.take()
+    lease.acquire()
     Journal(Unchecked(lease)).add("something", undo)
 
 
@@ -117,7 +117,7 @@ def test_change_that_a_run_forgot_is_put_back_at_its_end(cluster: FakeCluster, s
 def test_journal_that_nobody_can_read_stays(cluster: FakeCluster, server: Server) -> None:
     """The run ends; the Lease is given back with it."""
     lease = RunLease(server.api(), "portal", "acceptance-backstage", DEAD, renewal=1000)
-    lease.take()
+    lease.acquire()
     lease.annotate(ANNOTATION, "{")
     lease.release(keep=True)
 
@@ -152,7 +152,7 @@ def test_run_waits_until_a_pipeline_has_deployed(
         told.append(text)
         later(0.05, lambda: cluster.remove(LEASES, "acceptance-backstage"))
 
-    assert when_free(lease, lease.take, within=5, tell=tell) == {}
+    assert when_free(lease, lease.acquire, within=5, tell=tell) == {}
 
     [once] = told
     assert once == (
@@ -178,7 +178,7 @@ def test_lease_that_does_not_become_free_is_no_verdict(
     lease = RunLease(server.api(), "portal", "acceptance-backstage", Holder("me", "jane@laptop"))
 
     with pytest.raises(NoVerdictError) as late:
-        when_free(lease, lease.take, within=0.05, tell=lambda _: None)
+        when_free(lease, lease.acquire, within=0.05, tell=lambda _: None)
 
     assert str(late.value) == (
         "expected: nobody else to hold Lease portal/acceptance-backstage within 0.05 s\n"
@@ -209,7 +209,7 @@ def test_observer_waits_too_and_holds_nothing(
     monkeypatch.setattr(tenure_module, "POLL_PERIOD", 0.01)
     pipelines(cluster)
     config, remembered = Config(restore=False, lease="wait"), list[bool]()
-    change_detector = SimpleNamespace(remember=lambda: remembered.append(True))
+    change_detector = SimpleNamespace(take_snapshot=lambda: remembered.append(True))
     begin = cast("Any", leasing.run_lease).__wrapped__
     later(0.05, lambda: cluster.remove(LEASES, "acceptance-backstage"))
 

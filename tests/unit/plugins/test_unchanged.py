@@ -2,54 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from time import monotonic
+from types import SimpleNamespace
 
 import pytest
 
-from fixtures.environment.file import ROOT
-
-ENVIRONMENT = f'extends = "{ROOT}/environments/local.toml"\npermissions = ["observe"]\nrequired = []\n'
-CONFTEST = """
-import time
-import types
-from pathlib import Path
-
-import fixtures.plugins.judging
-import fixtures.plugins.unchanged
-from fixtures.outcomes import NoVerdictError, said
-from fixtures.plugins.state import RunState
 from fixtures.lease.changed_meanwhile import ChangedMeanwhileError
+from fixtures.outcomes import NoVerdictError, said
+from fixtures.plugins import judging, unchanged
+from tests.unit.plugins.conftest import Project, opened_as
 
-pytest_plugins = ["fixtures.plugins." + name for name in ("options", "run", "judging", "unchanged")]
+pytest_plugins = ["pytester"]
 
-
-class Detector:
-    looked = time.monotonic()
-
-    def check(self):
-        if Path("silent").exists():
-            raise NoVerdictError(said("an answer", "none", "kubectl"))
-        if Path("changed").exists():
-            raise ChangedMeanwhileError(said("nobody", "kubectl-set", "who"))
-
-
-def opened(state):
-    state.run = types.SimpleNamespace(
-        change_detector=Detector(), client=None, reference=None, environment=None, started=None, tested={{}}, secrets=()
-    )
-
-
-def pytest_configure():
-    RunState.open = opened
-    fixtures.plugins.unchanged.LOOK_EVERY = {look_every}
-    fixtures.plugins.judging.collect = lambda *_: None
-    fixtures.plugins.judging.Objects = lambda _: None
-"""
+PLUGINS = ("options", "run", "judging", "unchanged")
 CHANGED = "expected: nobody | seen: kubectl-set | look next: who"
 HEAD = "import pathlib, pytest\ndef happens(what):\n    pathlib.Path(what).touch()\n"
 KEPT = 'def test_kept():\n    """It is kept."""\n'
@@ -73,45 +40,66 @@ class Ended:
     output: str
 
 
-def run(project: Path, *, look_every: float = 0, **files: str) -> Ended:
+class Detector:
+    """Sees what the checks leave in the current directory."""
+
+    def __init__(self) -> None:
+        self.checked_at = monotonic()
+
+    def check(self) -> None:
+        """Whether nothing happened."""
+        if Path("silent").exists():
+            raise NoVerdictError(said("an answer", "none", "kubectl"))
+        if Path("changed").exists():
+            raise ChangedMeanwhileError(said("nobody", "kubectl-set", "who"))
+
+
+@pytest.fixture
+def watched(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project on whose target somebody keeps an eye all the time; evidence is not what matters here."""
+    nothing = dict.fromkeys(("client", "reference", "environment", "started"))
+    project.opens(opened_as(SimpleNamespace(change_detector=Detector(), tested={}, secrets=(), **nothing)))
+    monkeypatch.setattr(unchanged, "LOOK_EVERY", 0)
+    monkeypatch.setattr(judging, "collect", lambda *_: None)
+    monkeypatch.setattr(judging, "Objects", lambda _: None)
+    return project
+
+
+def run(watched: Project, **files: str) -> Ended:
     """Run pytest over files of checks, each named after its promise."""
-    folder = project / "tests" / "acceptance"
-    folder.mkdir(parents=True)
-    for promise, checks in files.items():
-        (folder / f"test_{promise}.py").write_text(HEAD + checks)
-    (project / "conftest.py").write_text(CONFTEST.format(look_every=look_every))
-    (project / "pytest.ini").write_text(
-        f"[pytest]\naddopts = --import-mode=importlib --strict-markers -p no:locust\npythonpath = {ROOT}\n"
-    )
-    (project / "mine.toml").write_text(ENVIRONMENT)
-    command = [sys.executable, "-m", "pytest", "--env=./mine.toml", "--report=out", "-p", "no:cacheprovider"]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
-    verdict: dict[str, Any] = json.loads((project / "out" / "verdict.json").read_text())
+    watched.write(*PLUGINS, **{promise: HEAD + checks for promise, checks in files.items()})
+    done = watched.run()
+    verdict = watched.verdict
     outcomes = {each["check"]: each["outcome"] for each in verdict["checks"]}
-    return Ended(done.returncode, outcomes, verdict["reasons"], done.stdout + done.stderr)
+    return Ended(int(done.ret), outcomes, verdict["reasons"], "\n".join([*done.outlines, *done.errlines]))
 
 
-def test_run_whose_target_stays_as_it_was_is_judged(tmp_path: Path) -> None:
-    """Nothing is lost by looking; a failure without a change is a broken promise."""
-    assert run(tmp_path / "good", workload=KEPT).code == 0
-    assert run(tmp_path / "bad", workload=BROKEN, service=KEPT).outcomes == {
-        "test_broken": "broken",
-        "test_kept": "kept",
-    }
+def test_run_whose_target_stays_as_it_was_is_judged(watched: Project) -> None:
+    """Nothing is lost by looking."""
+    assert run(watched, workload=KEPT).code == 0
 
 
-def test_change_ends_the_run(tmp_path: Path) -> None:
+def test_failure_without_a_change_is_a_broken_promise(watched: Project) -> None:
+    """As if nobody had looked; the run goes on."""
+    ended = run(watched, workload=BROKEN, service=KEPT)
+
+    assert ended.outcomes == {"test_broken": "broken", "test_kept": "kept"}
+
+
+def test_change_ends_the_run(watched: Project) -> None:
     """Without a verdict, though everything was kept; nothing else runs."""
-    ended = run(tmp_path, workload=CHANGING + KEPT, service=BROKEN)
+    ended = run(watched, workload=CHANGING + KEPT, service=BROKEN)
 
     assert ended.outcomes == {"test_changing": "kept"}
     assert (ended.code, ended.reasons) == (6, [CHANGED])
     assert "!! nobody can tell any more what is judged !!" in ended.output
 
 
-def test_change_is_seen_at_the_end_at_the_latest(tmp_path: Path) -> None:
+def test_change_is_seen_at_the_end_at_the_latest(watched: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """However seldom it is looked for."""
-    ended = run(tmp_path, look_every=1000, workload=CHANGING, service=KEPT)
+    monkeypatch.setattr(unchanged, "LOOK_EVERY", 1000)
+
+    ended = run(watched, workload=CHANGING, service=KEPT)
 
     assert ended.outcomes == {"test_changing": "kept", "test_kept": "kept"}
     assert (ended.code, ended.reasons) == (6, [CHANGED])
@@ -122,27 +110,29 @@ def test_change_is_seen_at_the_end_at_the_latest(tmp_path: Path) -> None:
     [(FAILING, "failing", "expected: d | seen: e | look next: f"), (UNREADY, "unready", "expected: g")],
     ids=["check", "fixture"],
 )
-def test_check_that_fails_after_the_change_has_no_verdict(tmp_path: Path, checks: str, check: str, itself: str) -> None:
+def test_check_that_fails_after_the_change_has_no_verdict(
+    watched: Project, checks: str, check: str, itself: str
+) -> None:
     """A deployment under way is no broken promise; what failed is told all the same, and nothing else runs."""
-    ended = run(tmp_path, workload=checks + KEPT)
+    ended = run(watched, workload=checks + KEPT)
 
     assert ended.outcomes == {f"test_{check}": "no verdict"}
     assert (ended.code, ended.reasons) == (6, [CHANGED, f"workload: {CHANGED} | the check itself: {itself}"])
     assert f"look next: who\nthe check itself: {itself}\nrunbook: docs/runbook.md#workload" in ended.output
 
 
-def test_promise_that_was_broken_before_the_change_stays_broken(tmp_path: Path) -> None:
+def test_promise_that_was_broken_before_the_change_stays_broken(watched: Project) -> None:
     """Whoever repairs it meanwhile does not hide it: rejected, and both are told."""
-    ended = run(tmp_path, drift=BROKEN, workload=FAILING)
+    ended = run(watched, drift=BROKEN, workload=FAILING)
 
     assert ended.outcomes == {"test_broken": "broken", "test_failing": "no verdict"}
     assert ended.code == 1
     assert ended.reasons[:2] == ["drift: expected: a | seen: b | look next: c", CHANGED]
 
 
-def test_failure_stays_broken_where_nobody_can_look(tmp_path: Path) -> None:
+def test_failure_stays_broken_where_nobody_can_look(watched: Project) -> None:
     """An API server that is silent excuses nothing; that nobody could look is told, and ends the run."""
-    ended = run(tmp_path, workload=SILENT, service=KEPT)
+    ended = run(watched, workload=SILENT, service=KEPT)
 
     assert ended.outcomes == {"test_failing": "broken"}
     assert ended.code == 1

@@ -15,7 +15,7 @@ from aiohttp import web
 from fixtures.environment.tables import PortalTable
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal import answers
-from fixtures.portal.answers import Answer, ask, own_page, redirects, unanswered
+from fixtures.portal.answers import Answer, fetch, is_backstage_page, no_answer_error, redirects_to
 from fixtures.portal.client import Portal
 
 HOSTNAME = "backstage.lab.test"
@@ -49,19 +49,19 @@ def port(serve: Callable[[web.Application], str]) -> int:
 
 def test_request_goes_to_the_address_and_asks_for_the_name(port: int) -> None:
     """DNS is not asked, and the server hears the portal's name."""
-    answer = ask(portal(), f"http://{HOSTNAME}:{port}/page?a=b")
+    answer = fetch(portal(), f"http://{HOSTNAME}:{port}/page?a=b")
 
     assert answer == Answer("127.0.0.1", 200, body=f"{HOSTNAME}:{port} wants /page?a=b", generated_by_proxy=True)
 
 
 def test_request_may_ask_for_another_name_than_tls_does(port: int) -> None:
     """What is no portal's can be asked for at the portal's address."""
-    assert ask(portal(), f"http://{HOSTNAME}:{port}/", host="nobody.invalid").body == "nobody.invalid wants /"
+    assert fetch(portal(), f"http://{HOSTNAME}:{port}/", host="nobody.invalid").body == "nobody.invalid wants /"
 
 
 def test_redirect_is_an_answer(port: int) -> None:
     """It is not followed."""
-    answer = ask(portal(), f"http://{HOSTNAME}:{port}/old")
+    answer = fetch(portal(), f"http://{HOSTNAME}:{port}/old")
 
     assert (answer.status, answer.location) == (301, f"https://{HOSTNAME}:{port}/new")
 
@@ -71,7 +71,7 @@ def test_silence_is_an_answer_that_says_why() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
 
-    assert str(ask(portal(), f"http://{HOSTNAME}:{port}/")) == "127.0.0.1: no answer: Connection refused"
+    assert str(fetch(portal(), f"http://{HOSTNAME}:{port}/")) == "127.0.0.1: no answer: Connection refused"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_answer_is_shown_in_few_words(answer: Answer, text: str) -> None:
 )
 def test_own_page_is_known_by_what_only_it_has(answer: Answer, portal: PortalTable, *, own: bool) -> None:
     """A 200 alone proves nothing; behind a sign-in the sign-in is what shows."""
-    assert own_page(answer, portal) is own
+    assert is_backstage_page(answer, portal) is own
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_own_page_is_known_by_what_only_it_has(answer: Answer, portal: PortalTab
 )
 def test_redirect_is_for_good_and_to_the_same_page(status: int, location: str, *, good: bool) -> None:
     """A temporary one, or one to the front page, is another."""
-    assert redirects(Answer("", status, location=location), f"https://{HOSTNAME}/a?b=c") is good
+    assert redirects_to(Answer("", status, location=location), f"https://{HOSTNAME}/a?b=c") is good
 
 
 def raised(cause: BaseException) -> httpx.ConnectError:
@@ -167,7 +167,7 @@ def test_no_answer_breaks_the_promise_unless_it_lies_with_the_prober(
     error: OSError | httpx.RequestError, kind: type[Exception], text: str
 ) -> None:
     """What is said is the innermost cause, at which address."""
-    found = unanswered(portal("10.0.0.1"), "an answer", error)
+    found = no_answer_error(portal("10.0.0.1"), "an answer", error)
 
     assert (type(found), str(found)) == (kind, text)
 
@@ -179,7 +179,7 @@ def test_no_answer_is_no_verdict_if_the_control_page_does_not_answer_either() ->
     cut_off = PORTAL.model_copy(update={"control_url": f"http://127.0.0.1:{port}/"})
 
     with pytest.raises(NoVerdictError) as ended:
-        ask(portal(portal=cut_off), f"http://{HOSTNAME}:{port}/")
+        fetch(portal(portal=cut_off), f"http://{HOSTNAME}:{port}/")
 
     assert str(ended.value) == (
         "expected: an answer of 127.0.0.1\n"
@@ -203,4 +203,4 @@ def test_connection_is_new_and_trusts_only_the_given_authority(tmp_path: Path) -
     nobody = Portal(HOSTNAME, "127.0.0.1", empty, 5, PORTAL)
 
     with pytest.raises(ssl.SSLError):
-        ask(nobody, "/")
+        fetch(nobody, "/")

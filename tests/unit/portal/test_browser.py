@@ -15,13 +15,13 @@ from cryptography.x509.oid import NameOID
 from fixtures.environment.tables import PortalTable
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal import browser
-from fixtures.portal.browser import Shown
+from fixtures.portal.browser import RenderedPage
 from fixtures.portal.client import Portal
 
 PORTAL = PortalTable.model_validate(
     {"hostname": "portal.example", "tls_minimum": "TLSv1.2", "certificate_days_left": 1, "auth": "guest"}
 )
-CATALOG = Shown(
+CATALOG = RenderedPage(
     address="https://portal.example/",
     entities=("component:default/aligner",),
     sign_in=False,
@@ -57,7 +57,7 @@ def test_links_to_entities_are_told_from_others() -> None:
     ],
     ids=["catalog", "sign-in", "blank", "error"],
 )
-def test_page_is_told_in_few_words(shown: Shown, text: str) -> None:
+def test_page_is_told_in_few_words(shown: RenderedPage, text: str) -> None:
     """What was seen, as messages have it."""
     assert str(shown) == text
 
@@ -65,22 +65,22 @@ def test_page_is_told_in_few_words(shown: Shown, text: str) -> None:
 @pytest.mark.parametrize(("auth", "enough"), [("none", False), ("guest", False), ("iap", False), ("bearer", True)])
 def test_sign_in_page_is_enough_only_where_nobody_can_be_signed_in(auth: str, *, enough: bool) -> None:
     """A token for the API is none for the page."""
-    assert browser.as_expected(CATALOG, auth)
-    assert not browser.as_expected(BLANK, auth)
-    assert browser.as_expected(SIGN_IN, auth) is enough
-    assert ("sign-in page" in browser.expected(auth)) is enough
+    assert browser.is_expected(CATALOG, auth)
+    assert not browser.is_expected(BLANK, auth)
+    assert browser.is_expected(SIGN_IN, auth) is enough
+    assert ("sign-in page" in browser.expected_page(auth)) is enough
 
 
 def test_chromium_is_told_only_what_the_environment_says() -> None:
     """With DNS and a public certificate it finds its way like any user's."""
     public = Portal("portal.example", None, None, 1.0, PORTAL)
 
-    assert browser.options(public, "") == [*browser.QUIET]
-    assert browser.options(public.at("192.0.2.7"), "a2V5")[len(browser.QUIET) :] == [
+    assert browser.chromium_flags(public, "") == [*browser.FLAGS]
+    assert browser.chromium_flags(public.at("192.0.2.7"), "a2V5")[len(browser.FLAGS) :] == [
         "--host-resolver-rules=MAP portal.example 192.0.2.7",
         "--ignore-certificate-errors-spki-list=a2V5",
     ]
-    assert browser.trusted_key(public) == ""
+    assert browser.trusted_key_hash(public) == ""
 
 
 def test_key_hash_is_that_of_the_public_key() -> None:
@@ -103,7 +103,7 @@ def test_machine_without_a_browser_gives_no_verdict(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(NoVerdictError) as failed:
-        browser.program()
+        browser.executable()
 
     assert str(failed.value) == (
         "expected: Chromium on PATH\n"

@@ -11,7 +11,7 @@ import pytest
 from fixtures.environment.tables import PortalTable
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal import catalog
-from fixtures.portal.catalog import CatalogAnswer, catalog_answer, conclusive
+from fixtures.portal.catalog import CatalogAnswer, conclusive, parse_answer
 from fixtures.portal.client import Portal
 
 ENTITIES = [
@@ -31,7 +31,7 @@ Handler = Callable[[httpx.Request], httpx.Response]
 
 def answered(status: int, **content: Any) -> CatalogAnswer:  # noqa: ANN401 - as httpx has it
     """What is made of one response."""
-    return catalog_answer(asked(lambda _: httpx.Response(status, **content)))
+    return parse_answer(asked(lambda _: httpx.Response(status, **content)))
 
 
 def asked(handler: Handler) -> httpx.Response:
@@ -124,7 +124,7 @@ def test_query_is_limited() -> None:
         urls.append(str(request.url))
         return httpx.Response(200, json=ENTITIES)
 
-    assert catalog.ask_catalog(Answering(entities)).entities
+    assert catalog.query_catalog(Answering(entities)).entities
     assert urls == [
         "https://portal.example/api/catalog/entities?limit=20&fields=kind%2Cmetadata.name%2Cmetadata.namespace"
     ]
@@ -133,7 +133,7 @@ def test_query_is_limited() -> None:
 def test_query_without_an_answer_is_a_broken_promise() -> None:
     """The portal is there for users or it is not."""
     with pytest.raises(AssertionError) as failed:
-        catalog.ask_catalog(Answering(refuse))
+        catalog.query_catalog(Answering(refuse))
 
     assert str(failed.value) == (
         "expected: entities from https://portal.example/api/catalog/entities\n"
@@ -144,7 +144,7 @@ def test_query_without_an_answer_is_a_broken_promise() -> None:
 
 def test_query_again_takes_no_answer_for_an_answer() -> None:
     """While a portal comes up that is nothing special."""
-    answer = catalog.ask_catalog_again(Answering(refuse))
+    answer = catalog.poll_catalog(Answering(refuse))
 
     assert str(answer) == "ConnectError: [Errno 111] Connection refused"
     assert not conclusive(answer)
@@ -153,7 +153,7 @@ def test_query_again_takes_no_answer_for_an_answer() -> None:
 @pytest.mark.parametrize(("status", "expected"), [(500, True), (403, True), (404, False), (503, False)])
 def test_sign_in_that_backstage_refuses_ends_the_wait(status: int, *, expected: bool) -> None:
     """Without its database nobody is signed in, and waiting does not help; a route that is not there yet may come."""
-    answer = catalog.ask_catalog_again(Answering(lambda _: httpx.Response(status), auth="guest"))
+    answer = catalog.poll_catalog(Answering(lambda _: httpx.Response(status), auth="guest"))
 
     assert str(answer) == f"{status} from guest sign-in"
     assert conclusive(answer) is expected
@@ -165,7 +165,7 @@ def test_refused_token_of_the_suite_is_no_broken_promise(monkeypatch: pytest.Mon
     portal = Answering(lambda _: httpx.Response(401), auth="bearer", token_variable="PORTAL_TOKEN")  # noqa: S106
 
     with pytest.raises(NoVerdictError) as failed:
-        catalog.ask_catalog(portal)
+        catalog.query_catalog(portal)
 
     assert str(failed.value) == (
         "expected: entities from https://portal.example/api/catalog/entities\n"
@@ -176,7 +176,7 @@ def test_refused_token_of_the_suite_is_no_broken_promise(monkeypatch: pytest.Mon
 
 def test_refused_visitor_is_a_broken_promise() -> None:
     """Who needs no sign-in must not be asked for one."""
-    answer = catalog.ask_catalog(Answering(lambda _: httpx.Response(401, text="Missing credentials")))
+    answer = catalog.query_catalog(Answering(lambda _: httpx.Response(401, text="Missing credentials")))
 
     assert str(answer) == '401 with "Missing credentials"'
 

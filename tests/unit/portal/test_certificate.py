@@ -1,4 +1,4 @@
-"""TLS: what a server shows and which versions it takes, against servers on the loopback that do just that."""
+"""The certificate that a server shows, against servers on the loopback that do just that."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal import tls_versions
-from fixtures.portal.certificate import Certificate, Presented, expiry, presented
+from fixtures.portal.certificate import Certificate, PresentedCertificate, expiry, fetch_certificate
 
 HOSTNAME = "backstage.lab.test"
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -82,17 +82,17 @@ def showing(certificate: Path) -> Iterator[int]:
             thread.join()
 
 
-def shown(certificate: Path, ca_file: Path) -> Presented:
+def shown(certificate: Path, ca_file: Path) -> PresentedCertificate:
     """What a server with this certificate shows to whoever trusts that authority."""
     with showing(certificate) as port:
-        return presented("127.0.0.1", HOSTNAME, ca_file, timeout=5, port=port)
+        return fetch_certificate("127.0.0.1", HOSTNAME, ca_file, timeout=5, port=port)
 
 
 def test_good_certificate_is_trusted_and_says_what_it_is_for(authority: Authority) -> None:
     """Names and end are those that were certified."""
     found = shown(authority.certificate(HOSTNAME, "*.lab.test", days=20), authority.file)
 
-    assert found.distrust == ""
+    assert found.verify_error == ""
     assert found.certificate.names == (HOSTNAME, "*.lab.test")
     assert found.certificate.issuer == "CN=lab"
     assert 19.9 < found.certificate.days_left(datetime.now(UTC)) <= 20
@@ -102,7 +102,7 @@ def test_expired_certificate_is_shown_and_not_trusted(authority: Authority) -> N
     """It can be told when it expired, though no client would go on."""
     found = shown(authority.certificate(HOSTNAME, days=-3), authority.file)
 
-    assert found.distrust == "certificate has expired"
+    assert found.verify_error == "certificate has expired"
     assert -3.1 < found.certificate.days_left(datetime.now(UTC)) <= -3
 
 
@@ -111,14 +111,14 @@ def test_certificate_of_a_stranger_is_not_trusted(authority: Authority, tmp_path
     (tmp_path / "other").mkdir()
     other = Authority(ec.generate_private_key(ec.SECP256R1()), tmp_path / "other")
 
-    assert shown(other.certificate(HOSTNAME, days=20), authority.file).distrust != ""
+    assert shown(other.certificate(HOSTNAME, days=20), authority.file).verify_error != ""
 
 
 def test_certificate_for_another_name_is_trusted_and_not_for_this_one(authority: Authority) -> None:
     """The two defects are told apart."""
     found = shown(authority.certificate("other.lab.test", days=20), authority.file)
 
-    assert found.distrust == ""
+    assert found.verify_error == ""
     assert not found.certificate.is_for(HOSTNAME)
 
 
@@ -157,7 +157,7 @@ def test_server_that_hangs_up_is_an_error_of_the_connection() -> None:
         port = listening.getsockname()[1]
 
     with pytest.raises(ConnectionRefusedError):
-        presented("127.0.0.1", HOSTNAME, None, timeout=5, port=port)
+        fetch_certificate("127.0.0.1", HOSTNAME, None, timeout=5, port=port)
 
 
 def test_authority_that_cannot_be_read_is_no_verdict(authority: Authority, tmp_path: Path) -> None:
@@ -166,64 +166,3 @@ def test_authority_that_cannot_be_read_is_no_verdict(authority: Authority, tmp_p
 
     with pytest.raises(NoVerdictError, match=r"^expected: certificates to trust in .*empty.pem\nseen: "):
         shown(authority.certificate(HOSTNAME, days=20), tmp_path / "empty.pem")
-
-
-@pytest.mark.parametrize(
-    "versions", [("TLSv1",), ("TLSv1.1",), ("TLSv1.2",), ("TLSv1.3",), ("TLSv1", "TLSv1.2"), ("TLSv1.2", "TLSv1.3")]
-)
-def test_versions_are_those_that_the_server_speaks(versions: tuple[str, ...]) -> None:
-    """Every version is really offered, and none is taken for another."""
-    names = tuple(tls_versions.VERSIONS)
-    wanted = names[names.index(versions[0]) : names.index(versions[-1]) + 1]
-
-    with tls_versions.speaking_only(*versions) as port:
-        assert tls_versions.accepted("127.0.0.1", HOSTNAME, timeout=5, port=port) == wanted
-
-
-def test_server_that_speaks_no_tls_accepts_no_version(serve_nothing: int) -> None:
-    """An answer that is no TLS is a refusal."""
-    assert tls_versions.accepted("127.0.0.1", HOSTNAME, timeout=5, port=serve_nothing) == ()
-
-
-@pytest.fixture
-def serve_nothing() -> Iterator[int]:
-    """Port of a server that answers every connection with plain HTTP."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def answer() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    connection, _ = listening.accept()
-                    with connection:
-                        connection.recv(4096)
-                        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        yield listening.getsockname()[1]
-        listening.shutdown(socket.SHUT_RDWR)
-        thread.join()
-
-
-def test_older_versions_are_all_below_the_minimum() -> None:
-    """What the environment asks for is the oldest that may be taken."""
-    assert tls_versions.older_than("TLSv1.2") == ("TLSv1", "TLSv1.1")
-    assert tls_versions.older_than("TLSv1.3") == ("TLSv1", "TLSv1.1", "TLSv1.2")
-
-
-def test_offer_is_proven_for_every_version() -> None:
-    """This machine can ask for all of them."""
-    for version in tls_versions.VERSIONS:
-        tls_versions.prove_offer(version)
-
-
-def test_offer_that_cannot_be_made_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine whose policy keeps quiet about an old version cannot say that it was refused."""
-    monkeypatch.setattr(tls_versions, "EVERY_CIPHER", "HIGH:@SECLEVEL=2")
-
-    with pytest.raises(NoVerdictError) as refused:
-        tls_versions.prove_offer("TLSv1")
-
-    lines = str(refused.value).splitlines()
-    assert lines[0] == "expected: a client that offers TLSv1"
-    assert lines[2] == "look next: the machine's OpenSSL and its policy: openssl ciphers -s -v"

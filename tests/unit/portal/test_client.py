@@ -11,7 +11,7 @@ import pytest
 import fixtures.portal.client
 from fixtures.environment.tables import PortalTable
 from fixtures.outcomes import NoVerdictError
-from fixtures.portal.client import Pinned, Portal, portal_of
+from fixtures.portal.client import PinnedTransport, Portal, portal_of
 from fixtures.portal.pinned import Pin
 
 PORTAL: dict[str, Any] = {"hostname": "portal.test", "tls_minimum": "TLSv1.2", "certificate_days_left": 1}
@@ -55,7 +55,7 @@ def test_user_of_iap_is_signed_in_twice(monkeypatch: pytest.MonkeyPatch) -> None
         asked.append(request.headers.get("Proxy-Authorization"))
         return httpx.Response(200, json={"backstageIdentity": {"token": "user's"}})
 
-    monkeypatch.setattr(fixtures.portal.client, "for_iap", lambda audience: f"token for {audience}")
+    monkeypatch.setattr(fixtures.portal.client, "iap_token", lambda audience: f"token for {audience}")
     way = portal(monkeypatch, answer, auth="iap", iap_audience="portal")
 
     assert way.headers == {"Proxy-Authorization": "Bearer token for portal", "Authorization": "Bearer user's"}
@@ -110,7 +110,7 @@ def test_pinned_address_keeps_the_name() -> None:
     way = portal_of(PortalTable.model_validate({**PORTAL, "auth": "none", "pinned_address": "127.0.0.9"}), timeout=1)
     sent: list[httpx.Request] = []
 
-    class Recording(Pinned):
+    class Recording(PinnedTransport):
         def handle_request(self, request: httpx.Request) -> httpx.Response:
             sent.append(request)
             with pytest.raises(httpx.ConnectError):

@@ -15,7 +15,7 @@ import pytest
 
 from fixtures.environment.tables import PortalTable
 from fixtures.outcomes import NoVerdictError
-from fixtures.portal.dns import Lookup, NoAnswerError, Resolved, lookup, resolve
+from fixtures.portal.dns import DnsAnswer, Lookup, NoAnswerError, lookup, resolve
 
 HOSTNAME = "backstage.lab.test"
 PORTAL = PortalTable.model_validate(
@@ -76,12 +76,12 @@ def look_up() -> Iterator[Lookup]:
 
 def test_answer_has_addresses_of_both_kinds(look_up: Lookup) -> None:
     """IPv6 in the spelling in which other sources give it."""
-    assert look_up(HOSTNAME) == Resolved(frozenset({"10.0.0.1", "10.0.0.2", "2001:db8::1"}))
+    assert look_up(HOSTNAME) == DnsAnswer(frozenset({"10.0.0.1", "10.0.0.2", "2001:db8::1"}))
 
 
 def test_name_without_ipv6_has_the_others(look_up: Lookup) -> None:
     """No address of a kind is an answer."""
-    assert look_up("control.test") == Resolved(frozenset({"10.0.0.9"}))
+    assert look_up("control.test") == DnsAnswer(frozenset({"10.0.0.9"}))
 
 
 def test_name_that_is_not_there_is_an_answer(look_up: Lookup) -> None:
@@ -101,7 +101,7 @@ def test_name_that_alone_cannot_be_resolved_is_an_answer(look_up: Lookup) -> Non
 def test_resolver_that_fails_for_all_names_is_no_verdict(control: str | None) -> None:
     """Nothing can be said about the portal's name."""
 
-    def silent(_name: str) -> Resolved:
+    def silent(_name: str) -> DnsAnswer:
         raise NoAnswerError("timed out")
 
     with pytest.raises(NoVerdictError) as ended:

@@ -18,4 +18,4 @@ from fixtures.portal.pinned import Pin
 )
 def test_only_the_hostname_of_the_portal_is_pinned(pin: Pin, host: str, address: str | None) -> None:
     """What else is asked, such as the control page, is found as DNS says."""
-    assert pin.of(host) == address
+    assert pin.address_for(host) == address

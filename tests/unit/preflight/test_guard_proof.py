@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from fixtures.api.client import GuardedClient
 from fixtures.environment.file import Draft, LoadedEnvironment
-from fixtures.guard.permissions import Guard, beyond_observing
+from fixtures.guard.permissions import Guard, forbidden_to_observers
 from fixtures.guard.request_attributes import Access, ForbiddenByEnvironmentError, Namespaces
 from fixtures.outcomes import NoVerdictError
 from fixtures.plugins import prove_guard
@@ -168,7 +168,7 @@ def run(server: Server, monkeypatch: pytest.MonkeyPatch, *permissions: str) -> i
     state.permissions = frozenset(permissions)
     state.draft = cast("Draft", SimpleNamespace(name="prod"))
     state.loaded = cast("LoadedEnvironment", SimpleNamespace(environment=None))
-    monkeypatch.setattr(prove_guard, "connected", lambda _: client_of(server))
+    monkeypatch.setattr(prove_guard, "client_of", lambda _: client_of(server))
     return prove_guard.pytest_cmdline_main(config)
 
 
@@ -247,4 +247,4 @@ def test_manifests_have_the_names_that_the_proof_asks_for() -> None:
     assert OBSERVER in granted
     assert rule["resourceNames"] == [canary["name"]]
     assert CANARY.path == f"/api/v1/namespaces/{canary['namespace']}/configmaps/{canary['name']}"
-    assert CANARY.access not in set(beyond_observing(NAMESPACES))
+    assert CANARY.access not in set(forbidden_to_observers(NAMESPACES))

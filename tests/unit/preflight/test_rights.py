@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.api.client import CONNECTIONS, GuardedClient
-from fixtures.guard.permissions import PERMISSIONS, Guard, beyond_observing
+from fixtures.guard.permissions import PERMISSIONS, Guard, forbidden_to_observers
 from fixtures.guard.request_attributes import Access, Namespaces
 from fixtures.outcomes import NoVerdictError
 from fixtures.preflight.rights import Findings, custom_kinds, gathered, judge, preflight, questions, summary
@@ -215,7 +215,7 @@ def test_admin_is_too_much_where_only_observing_is_allowed() -> None:
     found = judge(OBSERVING, "kubernetes-super-admin", allowed, frozenset(custom_kinds()))
 
     assert found.missing == ()
-    assert set(found.excessive) == set(beyond_observing(NAMESPACES))
+    assert set(found.excessive) == set(forbidden_to_observers(NAMESPACES))
     assert found.problem() is not None
 
 

@@ -140,7 +140,7 @@ class Target:
 def test_witness_names_all_that_was_changed() -> None:
     """Two objects by two people; Secrets are not looked at."""
     target = Target()
-    target.detector.remember()
+    target.detector.take_snapshot()
     target.detector.check()
     target.read = reading(
         Deployment=recorded("deployment-set-image"), HorizontalPodAutoscaler=recorded("horizontalpodautoscaler-patched")
@@ -159,11 +159,11 @@ def test_witness_names_all_that_was_changed() -> None:
 def test_what_was_changed_before_is_not_the_runs() -> None:
     """A run that applies, or that waited for a pipeline, begins anew."""
     target = Target()
-    target.detector.remember()
+    target.detector.take_snapshot()
     target.read = reading(Deployment=recorded("deployment-set-image"))
     before = datetime.now(UTC)
 
-    target.detector.remember()
+    target.detector.take_snapshot()
 
     target.detector.check()
     assert target.detector.since >= before
@@ -174,7 +174,7 @@ def test_what_cannot_be_read_is_left_out(error: Exception) -> None:
     """Promise drift has no verdict then; the rest is still watched."""
     target = Target()
     target.read = reading(ServiceAccount=error)
-    target.detector.remember()
+    target.detector.take_snapshot()
     target.detector.check()
     target.read = reading(ServiceAccount=error, Deployment=None)
 
@@ -185,6 +185,6 @@ def test_what_cannot_be_read_is_left_out(error: Exception) -> None:
 def test_scaling_is_the_autoscalers_where_the_reference_has_one() -> None:
     """Without it somebody scaled by hand."""
     target = Target()
-    target.detector.remember()
+    target.detector.take_snapshot()
     target.read = reading(Deployment=recorded("deployment-scaled"))
     target.detector.check()

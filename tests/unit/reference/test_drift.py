@@ -275,8 +275,8 @@ def test_requests_that_autopilot_says_it_wrote_are_no_drift() -> None:
     }
     live = recorded_live()
     raised = patched(live[DEPLOYMENT], f"{PORTAL}/resources/requests/cpu", "250m")
-    announced = patched(raised, "/metadata/annotations", {drift.ADJUSTMENT: json.dumps(said)})
-    garbled = patched(raised, "/metadata/annotations", {drift.ADJUSTMENT: "{"})
+    announced = patched(raised, "/metadata/annotations", {drift.AUTOPILOT_ADJUSTMENT: json.dumps(said)})
+    garbled = patched(raised, "/metadata/annotations", {drift.AUTOPILOT_ADJUSTMENT: "{"})
 
     assert found(recorded_reference(), {**live, DEPLOYMENT: announced}) == []
     assert len(found(recorded_reference(), {**live, DEPLOYMENT: raised})) == 1

@@ -13,7 +13,7 @@ from PIL import Image
 
 from fixtures.objects.manifest import Field
 from fixtures.report import charts
-from fixtures.report.charts import Series, lasting, per_second, series
+from fixtures.report.charts import Series, held_until, per_second, series
 
 SCALE_OUT: dict[str, Any] = {
     "begin": "2026-01-01T00:00:00+00:00",
@@ -80,8 +80,8 @@ def test_seconds_without_a_request_are_counted_as_none() -> None:
 
 def test_what_is_noted_at_changes_lasts_until_the_end() -> None:
     """Ready pods are watched: after the last change nothing is noted."""
-    assert lasting(Series("Ready pods", ((0, 2), (1, 1))), 5).points == ((0, 2), (1, 1), (5, 1))
-    assert lasting(Series("Ready pods", ()), 5).points == ()
+    assert held_until(Series("Ready pods", ((0, 2), (1, 1))), 5).points == ((0, 2), (1, 1), (5, 1))
+    assert held_until(Series("Ready pods", ()), 5).points == ()
 
 
 def test_scale_out_shows_all_its_lines() -> None:
@@ -109,7 +109,7 @@ def test_outcome_that_nobody_knows_is_a_failure() -> None:
 @pytest.mark.parametrize("data", [None, [], {}, {"samples": []}, {"rows": "none"}, {"verdict": "accepted"}])
 def test_other_json_is_no_chart(data: object) -> None:
     """A check may keep any JSON."""
-    assert charts.drawn(data) is None
+    assert charts.draw(data) is None
 
 
 @pytest.mark.parametrize(
@@ -117,18 +117,18 @@ def test_other_json_is_no_chart(data: object) -> None:
 )
 def test_incomplete_data_is_drawn_as_far_as_it_goes(data: object) -> None:
     """A run that was stopped leaves half of it."""
-    assert (charts.drawn(data) or b"").startswith(b"\x89PNG")
+    assert (charts.draw(data) or b"").startswith(b"\x89PNG")
 
 
 def test_many_marks_need_more_lines_and_no_more_width() -> None:
     """Nothing is cut off."""
-    assert charts.in_lines(["1 load begins", "2 load ends", "3 rest"], 30) == ["1 load begins   2 load ends", "3 rest"]
+    assert charts.wrapped(["1 load begins", "2 load ends", "3 rest"], 30) == ["1 load begins   2 load ends", "3 rest"]
 
 
 def test_marks_that_are_too_close_share_a_place() -> None:
     """Numbers on top of each other cannot be read."""
-    assert charts.together([0.0, 0.1, 31.1, 31.1, 31.2, 38], 1) == [(0, 1), (2, 4), (5, 5)]
-    assert charts.together([], 1) == []
+    assert charts.grouped([0.0, 0.1, 31.1, 31.1, 31.2, 38], 1) == [(0, 1), (2, 4), (5, 5)]
+    assert charts.grouped([], 1) == []
 
 
 def test_importing_it_does_not_import_matplotlib() -> None:

@@ -1,48 +1,19 @@
-"""The chain of a scale-out and its time line, on what was seen of one in the lab: from two pods to five and back."""
+"""The chain of a scale-out, on what was seen of one in the lab: from two pods to five and back."""
 
 from __future__ import annotations
 
-import functools
 import json
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, cast
 
 import pytest
 
 from fixtures.api.watch import Change
-from fixtures.load.plan import PRESSURE, USERS, LoadRow, Tick
 from fixtures.objects.manifest import Field
-from fixtures.platform.autoscaler import autoscaler_of
-from fixtures.scaling.calibration import Usage
 from fixtures.scaling.chain import ABOVE, CREATED, RAISED, READY, SCHEDULED, SERVING, Recording, chain, pods_over_time
-from fixtures.scaling.result import BEGINS, ENDS, SHRUNK, ScaleResult
-from fixtures.scaling.timeline import by_second, timeline
-from tests.unit.patched import RECORDED
+from tests.unit.scaling.conftest import BEGAN, recording
 
-SEEN: dict[str, Any] = json.loads((RECORDED / "autoscaling" / "scale-out.json").read_text())
-BEGAN: float = SEEN["began"]
 LINKS = (ABOVE, RAISED, CREATED, SCHEDULED, READY, SERVING)
-
-
-def changes(what: str) -> tuple[Change, ...]:
-    """What was seen of one kind of object."""
-    return tuple(Change(at, kind, Field(body)) for at, kind, body in SEEN[what])
-
-
-@functools.cache
-def recording() -> Recording:
-    """As it was seen."""
-    return Recording(
-        BEGAN,
-        SEEN["before"],
-        tuple((each.at, autoscaler_of(each.body)) for each in changes("autoscaler")),
-        changes("pods"),
-        changes("slices"),
-        changes("events"),
-        tuple((at, Usage(*usage)) for at, *usage in SEEN["usages"]),
-    )
 
 
 def until(second: float) -> Recording:
@@ -133,72 +104,3 @@ def test_deleted_pod_is_no_longer_there() -> None:
     counts = [len(pods) for _, pods in pods_over_time(recording().pods)]
 
     assert (max(counts), counts[-1]) == (5, 2)
-
-
-def test_state_of_a_second_is_what_was_seen_by_its_end() -> None:
-    """Nothing before the first look."""
-    assert by_second([(10.5, "a"), (10.9, "b"), (12.0, "c")], 9.0, 4) == [None, "b", "c", "c"]
-
-
-ROWS = (
-    LoadRow(BEGAN + 0.2, USERS, 0.1, "good"),
-    LoadRow(BEGAN + 0.4, PRESSURE, 1.0, "good"),
-    LoadRow(BEGAN + 30.0, PRESSURE, 0.1, "503"),
-    LoadRow(BEGAN + 58.5, USERS, 0.3, "good"),
-    LoadRow(BEGAN + 70.0, USERS, 0.2, "ConnectionResetError"),
-)
-MARKS = ((BEGAN, BEGINS), (BEGAN + 67.6, ENDS), (BEGAN + 133.7, SHRUNK))
-TICKS = tuple(Tick(BEGAN + at, {PRESSURE: 6 * at}, {PRESSURE: 6 * at}) for at in range(80))
-RESULT = ScaleResult(recording(), ROWS, TICKS, MARKS, "", "")
-
-
-def test_time_line_has_a_sample_for_each_second() -> None:
-    """Requests in the second in which they were sent or were over; the rest as it was at its end."""
-    drawn = timeline(recording(), ROWS, MARKS)
-
-    samples = cast("list[dict[str, object]]", drawn["samples"])
-    assert [each["t"] for each in samples] == list(range(71))
-    assert samples[0] == {
-        "t": 0,
-        "utilisation": {"cpu": 9.0, "memory": 31.0},
-        "desired": 2,
-        "ready": 2,
-        "offered": 2,
-        "answered": 1,
-        "failed": 0,
-    }
-    assert samples[30] == {
-        "t": 30,
-        "utilisation": {"cpu": 138.0, "memory": 36.0},
-        "desired": 5,
-        "ready": 2,
-        "offered": 1,
-        "answered": 0,
-        "failed": 1,
-    }
-    assert Counter(each["ready"] for each in samples) == {2: 52, 3: 5, 5: 14}
-    assert drawn["begin"] == "2026-11-24T12:38:23.678+00:00"
-    assert drawn["marks"] == [
-        {"t": 0.0, "what": "load begins"},
-        {"t": 67.6, "what": "load ends"},
-        {"t": 133.7, "what": "pods gone"},
-    ]
-    assert RESULT.timeline == drawn
-
-
-def test_time_line_of_nothing_has_one_empty_second() -> None:
-    """Nothing was sent and nothing seen."""
-    nothing = Recording(BEGAN, 2, (), (), (), (), ())
-
-    samples = cast("list[dict[str, object]]", timeline(nothing, (), ())["samples"])
-    assert samples == [{"t": 0, "utilisation": {}, "desired": 0, "ready": 0, "offered": 0, "answered": 0, "failed": 0}]
-
-
-def test_users_are_judged_apart_from_the_crowd_and_apart_from_what_comes_after_it() -> None:
-    """The crowd's own requests count among all, not among those of users."""
-    assert (RESULT.all_under_load.count, RESULT.all_under_load.failed) == (4, 1)
-    assert (RESULT.users_under_load.count, RESULT.users_under_load.failed) == (2, 0)
-    assert (RESULT.users_after_load.count, RESULT.users_after_load.failed) == (1, 1)
-    assert RESULT.offered.rate == pytest.approx(6)
-    assert RESULT.scale_in_seconds == pytest.approx(66.1)
-    assert RESULT.chain.missing == ()

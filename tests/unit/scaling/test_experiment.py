@@ -1,4 +1,4 @@
-"""A scaling experiment on a deployment that grows or does not: how it steers the load, what it waits for and keeps."""
+"""A crowd that comes and goes, before a deployment that grows or does not: what is turned, awaited and remembered."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from fixtures.scaling.experiment import ScaleExperiment
 from fixtures.scaling.recorder import Scaled, ScaleRecorder, scaled_of
 from fixtures.scaling.result import BEGINS, ENDS, GROWN, SHRUNK, ScaleResult
 from tests.unit.patched import RECORDED, patched, recorded_reference, with_patch
+from tests.unit.recorded_autoscaler import HPA
 
-HPA: dict[str, Any] = json.loads((RECORDED / "autoscaling" / "hpa.json").read_text())
 PODS: list[dict[str, Any]] = json.loads((RECORDED / "autoscaling" / "pods.json").read_text())["pods"]
 SCALED = scaled_of(recorded_reference())
 GRACE = "/spec/template/spec/terminationGracePeriodSeconds"
@@ -41,7 +41,7 @@ class Sent(Load):
         self.processes = 1
         self.rates: list[float] = []
 
-    def turn(self, *, pressure: float) -> None:
+    def set_rate(self, *, pressure: float) -> None:
         """Remember it."""
         self.rates.append(pressure)
 
@@ -115,10 +115,10 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def scaled_out_and_in(deployment: Deployment, load: Sent, timeouts: Timeouts, scaled: Scaled = SCALED) -> ScaleResult:
     """What was seen of it; the request takes 33 ms, of 264 millicores that both pods may use."""
-    scaling = ScaleExperiment(deployment, load, scaled, timeouts, 2)
-    scaling.scale_out(0.033)
-    scaling.scale_in()
-    return scaling.result()
+    experiment = ScaleExperiment(deployment, load, scaled, timeouts, 2)
+    experiment.scale_out(0.033)
+    experiment.scale_in()
+    return experiment.result()
 
 
 def test_crowd_comes_until_the_new_pods_serve_and_goes_until_they_are_gone() -> None:

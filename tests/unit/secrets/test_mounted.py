@@ -16,18 +16,18 @@ from fixtures.outcomes import NotObservableError
 from fixtures.reference.reference import Reference, render
 from fixtures.secrets.mounted import (
     Mount,
-    Status,
+    MountStatus,
+    SecretEntry,
     Version,
     Versions,
-    Wanted,
+    entries_of,
     incomplete,
     mounted_classes,
     mounts,
     outdated,
+    read_versions,
     status_of,
     unmounted,
-    versions_of,
-    wanted,
 )
 from tests.unit.patched import ABSENT, RECORDED, patched, recorded_reference, with_patch
 
@@ -40,7 +40,7 @@ POD = next(
     if each.name == "backstage-97c8dbc49-h24tp"
 )
 CLASS = recorded_reference().the("SecretProviderClass")
-GITHUB = Wanted("projects/backstage-lab/secrets/backstage-github-token/versions/latest", "github-token")
+GITHUB = SecretEntry("projects/backstage-lab/secrets/backstage-github-token/versions/latest", "github-token")
 API = "https://secretmanager.googleapis.com"
 
 
@@ -51,7 +51,7 @@ def of_secrets(text: object) -> Manifest:
 
 def test_class_asks_for_secrets_as_files() -> None:
     """Six of them, the first is GitHub's."""
-    found = wanted(CLASS)
+    found = entries_of(CLASS)
 
     assert len(found) == 6
     assert found[0] == GITHUB
@@ -63,7 +63,7 @@ def test_class_may_say_it_otherwise() -> None:
     """`fileName` is the older word for `path`, regions have secrets of their own, and not everything is a secret."""
     region = "projects/p/locations/us-east4/secrets/s/versions/3"
     parameter = "projects/p/locations/global/parameters/q/versions/v1"
-    found = wanted(of_secrets(json.dumps([{"resourceName": region, "fileName": "s"}, {"resourceName": parameter}])))
+    found = entries_of(of_secrets(json.dumps([{"resourceName": region, "fileName": "s"}, {"resourceName": parameter}])))
 
     assert [(each.secret, each.file, str(each)) for each in found] == [("s", "s", "s versions/3"), ("", "", parameter)]
 
@@ -71,7 +71,7 @@ def test_class_may_say_it_otherwise() -> None:
 @pytest.mark.parametrize("text", [ABSENT, "", "- [", "SET-BY-OVERLAY", "3"])
 def test_class_that_cannot_be_read_asks_for_nothing(text: object) -> None:
     """So that what is missing is told, by name."""
-    assert wanted(of_secrets(text)) == ()
+    assert entries_of(of_secrets(text)) == ()
 
 
 def test_mount_of_template_and_pod() -> None:
@@ -122,7 +122,7 @@ def without_volume() -> Pod:
     ],
     ids=["mounted", "nothing is said", "not mounted", "another pod's", "another class's", "no volume", "nor a word"],
 )
-def test_pod_without_its_class(pod: Pod, found: Sequence[Status] | None, words: list[str]) -> None:
+def test_pod_without_its_class(pod: Pod, found: Sequence[MountStatus] | None, words: list[str]) -> None:
     """Where the driver says nothing at all, a running pod with the volume is proof."""
     expected = [f"pod {POD.name}: SecretProviderClass backstage {each}" for each in words]
 
@@ -150,7 +150,7 @@ def test_version_behind_latest_is_asked_for() -> None:
     """By its number and whether it can be read."""
     answer = {"name": "projects/1/secrets/backstage-github-token/versions/3", "state": "DISABLED"}
     only = of_secrets(json.dumps([{"resourceName": GITHUB.resource, "path": GITHUB.file}]))
-    found = versions_of([only], google({f"{API}/v1/{GITHUB.resource}": httpx.Response(200, json=answer)}), API)
+    found = read_versions([only], google({f"{API}/v1/{GITHUB.resource}": httpx.Response(200, json=answer)}), API)
 
     assert found == {GITHUB: Version("3", "DISABLED")}
     assert not found[GITHUB].enabled
@@ -161,9 +161,9 @@ def test_version_that_does_not_exist_is_absent() -> None:
     resource = "projects/p/locations/us-east4/secrets/s/versions/9"
     both = of_secrets(json.dumps([{"resourceName": resource}, {"resourceName": "projects/p/parameters/q/versions/v"}]))
     regional = "https://secretmanager.us-east4.rep.googleapis.com"
-    found = versions_of([both], google({f"{regional}/v1/{resource}": httpx.Response(404)}), API)
+    found = read_versions([both], google({f"{regional}/v1/{resource}": httpx.Response(404)}), API)
 
-    assert found == {Wanted(resource, ""): Version("", "absent")}
+    assert found == {SecretEntry(resource, ""): Version("", "absent")}
 
 
 def test_identity_that_may_not_ask_cannot_observe() -> None:
@@ -171,7 +171,7 @@ def test_identity_that_may_not_ask_cannot_observe() -> None:
     refused = httpx.Response(403, json={"error": {"message": "Permission denied"}})
     only = of_secrets(json.dumps([{"resourceName": GITHUB.resource}]))
     with pytest.raises(NotObservableError) as failed:
-        versions_of([only], google({f"{API}/v1/{GITHUB.resource}": refused}), API)
+        read_versions([only], google({f"{API}/v1/{GITHUB.resource}": refused}), API)
 
     assert str(failed.value) == (
         f"expected: an answer of {API}/v1/{GITHUB.resource}\nseen: 403 Permission denied\n"

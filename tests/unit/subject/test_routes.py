@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fixtures.objects.manifest import Field
-from fixtures.subject.hostname_match import claim, covers, specificity
-from fixtures.subject.routes import Route, Routes, rivals, route_of, routes_of
+from fixtures.subject.hostname_match import route_specificity
+from fixtures.subject.routes import Route, Routes, competing_routes, route_of, routes_of
 from tests.unit.patched import ABSENT, patched, recorded_reference
 from tests.unit.recorded_gateway import HOSTNAME, ROUTE, Live, condition, gateway
 
@@ -66,7 +66,7 @@ def test_route_is_not_accepted_while_anything_is_lacking(pointer: str, value: ob
     changed = route(pointer, value)
 
     assert not changed.accepted
-    assert not changed.hopeless
+    assert not changed.unrecoverable
     assert str(Routes((changed,))) == f"backstage/backstage: {shown}"
 
 
@@ -79,8 +79,8 @@ def test_route_that_nobody_will_ever_take_is_not_waited_for() -> None:
     """Of its spec as it is now; a verdict on an earlier one says nothing."""
     refused = [condition("Accepted", "False", "UnsupportedValue")]
 
-    assert route(f"{PARENT}/conditions", refused).hopeless
-    assert not route(f"{PARENT}/conditions", [condition("Accepted", "False", "UnsupportedValue", 0)]).hopeless
+    assert route(f"{PARENT}/conditions", refused).unrecoverable
+    assert not route(f"{PARENT}/conditions", [condition("Accepted", "False", "UnsupportedValue", 0)]).unrecoverable
 
 
 def test_routes_are_those_of_the_reference_as_they_are_live() -> None:
@@ -90,37 +90,10 @@ def test_routes_are_those_of_the_reference_as_they_are_live() -> None:
     assert not Routes(()).accepted
 
 
-@pytest.mark.parametrize(
-    ("pattern", "hostname", "covered"),
-    [
-        ("", HOSTNAME, True),
-        (HOSTNAME, HOSTNAME, True),
-        ("Backstage.lab.test", HOSTNAME, True),
-        ("*.lab.test", HOSTNAME, True),
-        ("*.test", HOSTNAME, True),
-        ("*.lab.test", "lab.test", False),
-        ("lab.test", HOSTNAME, False),
-    ],
-)
-def test_pattern_covers_what_ends_like_it(pattern: str, hostname: str, *, covered: bool) -> None:
-    """As the Gateway API has it: a wildcard stands for one label or more."""
-    assert covers(pattern, hostname) is covered
-
-
-def test_more_exact_pattern_is_preferred() -> None:
-    """Exact before wildcard, long before short, anything before nothing."""
-    patterns = [HOSTNAME, "*.lab.test", "*.test", "", "other.test"]
-    ranks = [specificity(each, HOSTNAME) for each in patterns]
-
-    assert ranks == sorted(ranks, reverse=True)
-    assert len(set(ranks)) == len(ranks)
-    assert ranks[-2:] == [1, 0]
-
-
 def test_route_at_a_narrow_listener_claims_what_the_listener_is_for() -> None:
     """Without hostnames of its own it has the listener's."""
-    assert claim(HOSTNAME, [], HOSTNAME) == claim("", [HOSTNAME], HOSTNAME)
-    assert claim("other.test", [], HOSTNAME) == claim("", ["other.test"], HOSTNAME) == 0
+    assert route_specificity(HOSTNAME, [], HOSTNAME) == route_specificity("", [HOSTNAME], HOSTNAME)
+    assert route_specificity("other.test", [], HOSTNAME) == route_specificity("", ["other.test"], HOSTNAME) == 0
 
 
 @pytest.mark.parametrize(
@@ -143,11 +116,11 @@ def test_route_at_a_narrow_listener_claims_what_the_listener_is_for() -> None:
 )
 def test_rival_means_the_hostname_at_least_as_exactly(rival: Route, *, found: bool) -> None:
     """Whatever gets none of the portal's requests is none."""
-    assert bool(rivals([route(), rival], ["backstage/backstage"], gateway(), HOSTNAME)) is found
+    assert bool(competing_routes([route(), rival], ["backstage/backstage"], gateway(), HOSTNAME)) is found
 
 
 def test_less_exact_route_is_a_rival_if_the_own_is_no_more_exact() -> None:
     """A deployment without hostnames shares them with everybody."""
     own = route("/spec/hostnames", ABSENT)
 
-    assert rivals([own, other("any")], ["backstage/backstage"], gateway(), HOSTNAME) == (other("any"),)
+    assert competing_routes([own, other("any")], ["backstage/backstage"], gateway(), HOSTNAME) == (other("any"),)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fixtures.traffic.outages import TrafficRow
-from fixtures.traffic.plan import KINDS, Page, TrafficPlan, plan_of
-from fixtures.traffic.prober import Look, excuses, objection
+from fixtures.traffic.plan import KINDS, Page, TrafficPlan, parse_plan
+from fixtures.traffic.prober import ProbeResult, measurement_problem, prober_faults
 
 PLAN = TrafficPlan(
     "https://backstage.test", None, None, {}, Page("/", "backstage"), connect_limit=5.0, request_limit=10.0
@@ -23,15 +23,15 @@ def rows(outcome: str = "good", phases: tuple[str, ...] = ("first byte",), secon
     return [bad if (row.kind, row.scheduled) == ("new", 5.0) else row for row in good]
 
 
-def looks(**at_five: object) -> list[Look]:
+def looks(**at_five: object) -> list[ProbeResult]:
     """Ten seconds of the control probe, of which the look of second 5 is so."""
-    fine = [Look(number / 2, 0.005, 0.001, "good") for number in range(SECONDS * 2)]
-    return [Look(**{**vars(look), **at_five}) if look.scheduled == 5 else look for look in fine]
+    fine = [ProbeResult(number / 2, 0.005, 0.001, "good") for number in range(SECONDS * 2)]
+    return [ProbeResult(**{**vars(look), **at_five}) if look.scheduled == 5 else look for look in fine]
 
 
-def judged(sent: list[TrafficRow], seen: list[Look], least: int = 100) -> tuple[str, str] | None:
+def judged(sent: list[TrafficRow], seen: list[ProbeResult], least: int = 100) -> tuple[str, str] | None:
     """The prober's own trouble, if any."""
-    return objection(PLAN, sent, seen, seconds=SECONDS, least=least)
+    return measurement_problem(PLAN, sent, seen, seconds=SECONDS, min_requests=least)
 
 
 def test_failed_requests_count_while_the_prober_is_well() -> None:
@@ -96,8 +96,8 @@ def test_trouble_of_the_prober_at_another_time_excuses_nothing() -> None:
     """Half a second around the look is what it speaks for."""
     [early] = [row for row in rows("reset") if row.failed]
 
-    assert excuses(PLAN, early, [Look(4.0, 0.4, 0.0, "reset"), Look(5.6, 0.1, 0.0, "reset")]) == ()
-    assert excuses(PLAN, early, [Look(5.5, 0.1, 0.0, "reset")]) == ("its loopback server: reset",)
+    assert prober_faults(PLAN, early, [ProbeResult(4.0, 0.4, 0.0, "reset"), ProbeResult(5.6, 0.1, 0.0, "reset")]) == ()
+    assert prober_faults(PLAN, early, [ProbeResult(5.5, 0.1, 0.0, "reset")]) == ("its loopback server: reset",)
 
 
 def test_time_that_ran_out_is_excused_when_the_prober_lost_half_of_it() -> None:
@@ -124,6 +124,6 @@ def test_plan_arrives_as_it_was_sent_and_does_not_show_its_headers() -> None:
         "https://backstage.test", "192.0.2.1", None, {"Authorization": "Bearer x"}, Page("/", '"'), rate=30.0
     )
 
-    assert plan_of(plan.to_json()) == plan
+    assert parse_plan(plan.to_json()) == plan
     assert "\n" not in plan.to_json()
     assert "Bearer" not in repr(plan)

@@ -237,7 +237,7 @@ def test_server_that_does_not_speak_tls_is_a_failure_of_tls() -> None:
     assert (row.outcome, list(row.phases)) == ("tls", ["name", "connect", "tls"])
 
 
-@pytest.mark.parametrize("plan", [HASTY, replace(PLAN, request_limit=0.5)], ids=["of the phase", "of the request"])
+@pytest.mark.parametrize("plan", [HASTY, replace(PLAN, request_limit=0.2)], ids=["of the phase", "of the request"])
 def test_silence_amid_tls_is_a_failure_of_tls_and_leaves_no_connection_open(plan: TrafficPlan) -> None:
     """Whichever limit it is: the server, which waits for the connection's end, comes back."""
     row = row_from(answering(PAGE), plan, scheme="https")
@@ -293,7 +293,7 @@ def test_control_probe_takes_any_answer_for_an_answer() -> None:
 
     async def reach(answer: bytes) -> str:
         async with serving(answering(answer, then_reset=True)) as port:
-            return await TrafficClient(PLAN).reach(f"http://127.0.0.1:{port}/", 1.0)
+            return await TrafficClient(PLAN).probe(f"http://127.0.0.1:{port}/", 1.0)
 
     assert asyncio.run(reach(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")) == "good"
     assert asyncio.run(reach(b"")) == "reset"

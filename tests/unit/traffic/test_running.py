@@ -18,9 +18,9 @@ from fixtures.environment.file import ROOT
 from fixtures.outcomes import NoVerdictError
 from fixtures.traffic.outages import TrafficRow, outages
 from fixtures.traffic.plan import CONTROL, KINDS, LOG, REQUESTS, Page, TrafficPlan
-from fixtures.traffic.prober import Look
-from fixtures.traffic.process import sending
-from fixtures.traffic.running import Traffic, UnsteadyError, is_steady, sent
+from fixtures.traffic.prober import ProbeResult
+from fixtures.traffic.process import sender_process
+from fixtures.traffic.running import Traffic, UnsteadyError, is_steady, steady_traffic
 from fixtures.waiting import DeadlinePassedError, wait_for
 
 PLAN = TrafficPlan("http://127.0.0.1", None, None, {}, Page("/", "backstage.io"), rate=100.0, request_limit=1.0)
@@ -48,13 +48,13 @@ class Portal:
 def test_outage_is_measured_to_within_a_period_of_each_kind(
     serve: Callable[[web.Application], str], tmp_path: Path
 ) -> None:
-    """A server that fails for 0.4 s on command; the longer ones are in benchmarks/traffic_outages.py."""
+    """A server that fails for 0.2 s on command; the longer ones are in benchmarks/traffic_outages.py."""
     portal = Portal()
-    plan = replace(PLAN, url=serve(portal.app))
+    plan = replace(PLAN, url=serve(portal.app), rate=200.0)
 
-    with sent(plan, tmp_path / "traffic", steady=10, again=10) as traffic:
-        portal.fail(after=0.05, seconds=0.4)
-        traffic.wait_until_lasted(0.6)
+    with steady_traffic(plan, tmp_path / "traffic", steady=10, recovery=10) as traffic:
+        portal.fail(after=0.05, seconds=0.2)
+        traffic.wait_until_lasted(0.4)
 
     # Not judged here: on a machine that is busy with something else this prober may rightly have no verdict. There,
     # too, a request that the server was slow to take is answered by what it does later, as a user would see it.
@@ -71,10 +71,10 @@ def test_traffic_dies_with_whoever_started_it(serve: Callable[[web.Application],
     (tmp_path / "plan").write_text(plan.to_json())
     script = (
         "import os, pathlib, signal, sys\n"
-        "from fixtures.traffic.plan import plan_of\n"
-        "from fixtures.traffic.process import sending\n"
+        "from fixtures.traffic.plan import parse_plan\n"
+        "from fixtures.traffic.process import sender_process\n"
         "folder = pathlib.Path(sys.argv[1])\n"
-        "with sending(plan_of((folder / 'plan').read_text()), folder / 'traffic') as process:\n"
+        "with sender_process(parse_plan((folder / 'plan').read_text()), folder / 'traffic') as process:\n"
         "    print(process.pid, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -96,14 +96,15 @@ def test_traffic_dies_with_whoever_started_it(serve: Callable[[web.Application],
 
 def test_traffic_ends_by_itself_after_its_longest_time(serve: Callable[[web.Application], str], tmp_path: Path) -> None:
     """Then what it was to measure has no verdict; until then nothing was sent before it was due."""
-    plan = replace(PLAN, url=serve(Portal().app), rate=200.0, longest=0.4)
+    plan = replace(PLAN, url=serve(Portal().app), rate=200.0, longest=0.3)
 
-    with pytest.raises(NoVerdictError) as ended, sent(plan, tmp_path / "traffic", steady=5, again=5) as traffic:
+    folder = tmp_path / "traffic"
+    with pytest.raises(NoVerdictError) as ended, steady_traffic(plan, folder, steady=5, recovery=5) as traffic:
         traffic.wait_until_lasted(30)
 
-    late = [json.loads(line)["late"] for line in (tmp_path / "traffic" / REQUESTS).read_text().splitlines()]
+    late = [json.loads(line)["late"] for line in (folder / REQUESTS).read_text().splitlines()]
     assert min(late) >= 0
-    priority = (tmp_path / "traffic" / LOG).read_text().strip()
+    priority = (folder / LOG).read_text().strip()
     assert str(ended.value) == (
         "expected: a process that sends requests\n"
         f"seen: it ended with code 0: {priority}\n"
@@ -115,7 +116,7 @@ def test_sending_process_that_cannot_start_is_no_verdict(tmp_path: Path) -> None
     """The last line of its log says why."""
     plan = replace(PLAN, ca_file=str(tmp_path / "none.pem"))
 
-    with pytest.raises(NoVerdictError) as ended, sent(plan, tmp_path / "traffic", steady=5, again=5):
+    with pytest.raises(NoVerdictError) as ended, steady_traffic(plan, tmp_path / "traffic", steady=5, recovery=5):
         pytest.fail("nothing was sent")
 
     assert str(ended.value) == (
@@ -127,7 +128,7 @@ def test_sending_process_that_cannot_start_is_no_verdict(tmp_path: Path) -> None
 
 def test_rows_of_another_traffic_are_not_written_over(tmp_path: Path) -> None:
     """They are evidence."""
-    with pytest.raises(FileExistsError), sending(PLAN, tmp_path):
+    with pytest.raises(FileExistsError), sender_process(PLAN, tmp_path):
         pytest.fail("nothing was sent")
 
 
@@ -153,7 +154,7 @@ def record(tmp_path: Path) -> Callable[[list[TrafficRow]], Traffic]:
     def add(new: list[TrafficRow]) -> Traffic:
         _append(tmp_path / REQUESTS, (asdict(row) for row in new))
         looks = sorted({row.scheduled // 0.5 * 0.5 for row in new})
-        _append(tmp_path / CONTROL, (asdict(Look(scheduled, 0.01, 0.0, "good")) for scheduled in looks))
+        _append(tmp_path / CONTROL, (asdict(ProbeResult(scheduled, 0.01, 0.0, "good")) for scheduled in looks))
         return Traffic(PLAN, tmp_path, lambda: None)
 
     return add
@@ -171,7 +172,7 @@ def test_traffic_refuses_to_begin_on_an_unsteady_state(
     traffic = record(rows(1.0, bad=lambda row: row.kind == "database"))
 
     with pytest.raises(UnsteadyError) as refused:
-        traffic.begin(within=0)
+        traffic.start_measuring(within=0)
 
     assert str(refused.value) == (
         "expected: every request good, before anything is disturbed, for 0.4 s within 0 s\n"
@@ -185,7 +186,7 @@ def test_traffic_refuses_to_begin_on_an_unsteady_state(
 def test_traffic_measures_from_the_steady_state_on(record: Callable[[list[TrafficRow]], Traffic]) -> None:
     """What was sent before is not judged."""
     traffic = record(rows(1.0, bad=lambda row: row.scheduled < 1000.3))
-    traffic.begin(within=0)
+    traffic.start_measuring(within=0)
     record(rows(3.0, begin=1001.0))
 
     assert traffic.rows[0].scheduled >= 1001.0
@@ -196,7 +197,7 @@ def test_traffic_measures_from_the_steady_state_on(record: Callable[[list[Traffi
 def test_longest_outage_of_a_kind(record: Callable[[list[TrafficRow]], Traffic]) -> None:
     """Of all kinds it is the longest of them."""
     traffic = record(rows(3.0, bad=lambda row: row.kind == "database" and 1001 <= row.scheduled < 1001.5))
-    traffic.begin(within=0)
+    traffic.start_measuring(within=0)
     record(rows(3.0, bad=lambda row: row.kind == "database" and 1004 <= row.scheduled < 1004.5, begin=1003.0))
 
     assert traffic.longest_outage("new") == 0.0
@@ -209,7 +210,7 @@ def test_state_that_does_not_become_steady_again_is_told_with_its_cost(
     """That is a broken promise, not a missing verdict."""
     traffic = record(rows(2.0, bad=lambda row: row.kind == "new" and row.scheduled >= 1001.0))
 
-    error = traffic.recovered(within=0)
+    error = traffic.wait_until_recovered(within=0)
 
     assert isinstance(error, DeadlinePassedError)
     assert str(error) == (
@@ -239,7 +240,7 @@ def test_traffic_that_does_not_come_has_no_verdict(
     """A portal that hangs has rows, too; without rows it is the prober."""
     record(rows(1.0))
     traffic = Traffic(replace(PLAN, request_limit=0.0), tmp_path, lambda: None)
-    traffic.begin(within=0)
+    traffic.start_measuring(within=0)
 
     with pytest.raises(NoVerdictError) as waited:
         traffic.wait_until_lasted(0.05)

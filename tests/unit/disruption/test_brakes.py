@@ -1,0 +1,43 @@
+"""The brakes: what gives a disturbance up."""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.disruption.brakes import FREEZE, Brakes, FrozenError
+from fixtures.lease.holder import Holder
+from fixtures.lease.lease import LeaseLostError, RunLease
+from tests.unit.fakecluster import LEASES, FakeCluster
+from tests.unit.fakeserver import served
+
+
+def test_disturbance_is_given_up_for_three_reasons() -> None:
+    """A freeze, users who lost too much, a Lease that is lost; else it goes on."""
+    cluster = FakeCluster()
+    with served(cluster) as server:
+        api = server.api()
+        lease = RunLease(api, "portal", "acceptance-backstage", Holder("me", "jane"), renewal=0.01)
+        lease.acquire()
+        brakes = Brakes(lease, api, "portal")
+
+        brakes()
+        with pytest.raises(AssertionError) as failed:
+            brakes.with_budget(lambda: "9 requests failed, 8 may in all")()
+        cluster.put("/api/v1/namespaces", {"metadata": {"name": "portal", "annotations": {FREEZE: "release"}}})
+        with pytest.raises(FrozenError) as frozen:
+            brakes()
+        lease.release()
+        cluster.remove(LEASES, "acceptance-backstage")
+        with pytest.raises(LeaseLostError):
+            lease.annotate("a", "b")
+        with pytest.raises(LeaseLostError):
+            brakes()
+
+    assert str(failed.value) == (
+        "expected: users to be served while a node is drained\n"
+        "seen: 9 requests failed, 8 may in all; given up\nlook next: the requests, in folder drain of the results"
+    )
+    assert str(frozen.value) == (
+        "expected: a deployment that may be disturbed\nseen: backstage-acceptance/freeze: release\n"
+        "look next: kubectl annotate namespace portal backstage-acceptance/freeze-, once the reason is gone"
+    )

@@ -1,0 +1,123 @@
+"""Files of environments: how they are found, what they take from others, what is refused."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fixtures.environment import file as environment_file
+from fixtures.environment.file import EnvironmentFileError, read
+from fixtures.environment.settings import Setting
+from tests.unit.environment.conftest import COMPLETE, written
+
+
+def test_paths_start_at_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path means the same wherever the run was started; `~` is the home directory."""
+    monkeypatch.setenv("HOME", "/home/somebody")
+    loaded = read(written(tmp_path, COMPLETE + 'cluster.kubeconfig = "~/.kube/staging"')).completed({})
+
+    assert loaded.environment.reference.source == tmp_path / "manifests"
+    assert loaded.environment.cluster.kubeconfig == Path("/home/somebody/.kube/staging")
+
+
+def test_production_carries_the_values_of_the_seed_and_may_only_be_observed() -> None:
+    """The file names the deployment, and what its owner must fill in, all at once."""
+    values = tomllib.loads((environment_file.ENVIRONMENTS / "prod.toml").read_text())
+
+    assert values["permissions"] == ["observe"]
+    assert values["portal"]["hostname"] == "backstage.broadinstitute.org"
+    assert values["cloud_sql"]["instance"] == "bits-backstage-prod:us-east4:backstage-prod"
+    assert values["identity"]["service_account"] == "backstage@bits-backstage-prod.iam.gserviceaccount.com"
+    assert (values["gateway"]["name"], values["namespaces"]["gateway"]) == ("external-gw-01", "mcp")
+    assert len(values["secrets"]["expected"]) == 6
+    with pytest.raises(EnvironmentFileError) as refused:
+        read("prod")
+    assert str(refused.value) == (
+        "environments/prod.toml: cluster.context: expected: Context of the kubeconfig; seen: SET-ME\n"
+        "environments/prod.toml: google.location: expected: Location of the cluster, as metrics name it; seen: SET-ME\n"
+        "environments/prod.toml: google.cluster: expected: Name of the cluster, as metrics name it; seen: SET-ME\n"
+        "look next: docs/environments.md"
+    )
+
+
+@pytest.mark.parametrize("name", ["staging", "prod"])
+def test_nothing_but_owners_values_is_missing(name: str, tmp_path: Path) -> None:
+    """With every SET-ME replaced the file is an environment."""
+    text = (environment_file.ENVIRONMENTS / f"{name}.toml").read_text()
+
+    assert read(written(tmp_path, text.replace("SET-ME", "owners"))).completed({}).environment.name == "mine"
+
+
+def test_unknown_environment_is_told_with_the_known_ones() -> None:
+    """A typing mistake in the name shows what there is."""
+    with pytest.raises(EnvironmentFileError) as refused:
+        read("prd")
+
+    names = ", ".join(sorted(path.stem for path in environment_file.ENVIRONMENTS.glob("*.toml")))
+    assert {"local", "prod", "staging"} <= set(environment_file.environment_names())
+    assert str(refused.value) == f"expected: an environment of {names}, or a path; seen: prd"
+
+
+def test_path_without_a_file_is_refused(tmp_path: Path) -> None:
+    """A path is never taken for a name."""
+    with pytest.raises(EnvironmentFileError) as refused:
+        read(f"{tmp_path}/none.toml")
+
+    assert str(refused.value) == f"expected: the file of an environment; seen: no file {tmp_path}/none.toml"
+
+
+def test_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
+    """The place of the mistake is told."""
+    with pytest.raises(EnvironmentFileError) as refused:
+        read(written(tmp_path, "permissions = observe"))
+
+    assert str(refused.value) == (
+        f"{tmp_path}/mine.toml: expected: a readable TOML file; seen: Invalid value (at line 1, column 15)"
+    )
+
+
+def test_image_of_the_command_line_comes_before_the_file(tmp_path: Path) -> None:
+    """The pipeline names the candidate, whatever file or command say."""
+    path = written(tmp_path, COMPLETE + 'reference.image = "backstage:SET-ME"')
+
+    loaded = read(path, image="backstage:2").completed({"reference.image": Setting("backstage:3", "ready command")})
+
+    assert loaded.environment.reference.image == "backstage:2"
+    assert loaded.settings["reference.image"].source == "option --image"
+
+
+def test_file_takes_from_another_what_it_does_not_say(tmp_path: Path) -> None:
+    """The same target with other permissions needs only the lines that differ, and its own kubeconfig holds."""
+    ready = '[target]\nready = [["facts"]]\n[target.facts]\n"cluster.kubeconfig" = "admin"\n"google.cluster" = "name"\n'
+    written(tmp_path, COMPLETE.replace('["observe"]', '["observe", "connect"]') + ready, "whole.toml")
+    smoke = 'extends = "./whole.toml"\npermissions = ["observe"]\ncluster.kubeconfig = "observer"\n'
+
+    draft = read(written(tmp_path, smoke, "smoke.toml"))
+
+    assert (draft.name, draft.permissions) == ("smoke", frozenset({"observe"}))
+    assert draft.target.facts == {"google.cluster": "name"}
+    assert draft.settings["cluster.kubeconfig"] == Setting(f"{tmp_path}/observer", f"{tmp_path}/smoke.toml")
+    assert draft.settings["required"].source == f"{tmp_path}/whole.toml"
+
+
+def test_pod_asks_as_itself_whatever_kubeconfig_the_extended_file_names(tmp_path: Path) -> None:
+    """The same target from within: one line instead of a copy of the file."""
+    written(tmp_path, COMPLETE + 'cluster.kubeconfig = "mine"\ncluster.context = "prod"\n', "outside.toml")
+    inside = 'extends = "./outside.toml"\ncluster.in_cluster = true\n'
+
+    cluster = read(written(tmp_path, inside, "inside.toml")).completed({}).environment.cluster
+
+    assert (cluster.in_cluster, cluster.kubeconfig, cluster.context) == (True, None, None)
+
+
+def test_files_that_extend_each_other_are_refused(tmp_path: Path) -> None:
+    """A circle is told as such."""
+    written(tmp_path, 'extends = "./b.toml"', "a.toml")
+    with pytest.raises(EnvironmentFileError) as refused:
+        read(written(tmp_path, 'extends = "./a.toml"', "b.toml"))
+
+    assert str(refused.value).replace(f"{tmp_path}/", "") == (
+        "expected: files that extend others, in no circle; seen: b.toml extends a.toml extends b.toml"
+    )

@@ -1,0 +1,113 @@
+"""The commands that make a target ready: what they add to a file, and in which words their failure is told."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from fixtures.environment import file as environment_file
+from fixtures.environment.file import EnvironmentFileError, read
+from fixtures.environment.settings import Setting
+from fixtures.environment.tables import TargetTable
+from fixtures.environment.target import TargetNotReadyError, facts, make_ready
+from tests.unit.environment.conftest import COMPLETE, RECORDED, refusal, written
+
+
+def test_lab_facts_complete_the_local_environment(tmp_path: Path) -> None:
+    """Every fact that the local environment asks for is one that the lab prints."""
+    draft = read(written(tmp_path, f'extends = "local"\ntarget.ready = [["true"], ["cat", "{RECORDED}"]]'))
+
+    loaded = draft.completed(make_ready(draft.target, within=10))
+
+    assert loaded.environment.cluster.kubeconfig == (environment_file.ROOT / ".lab/rbac/disrupter").resolve()
+    assert str(loaded.environment.portal.pinned_address) == "172.30.0.80"
+    assert len(loaded.environment.secrets.expected) == 6
+    assert loaded.settings["google.sql_admin"].source == "ready command (cloud_sql.admin_api)"
+
+
+def test_fact_of_another_form_is_refused_with_its_name(tmp_path: Path) -> None:
+    """A command that says nonsense is told apart from a file that does."""
+    draft = read(written(tmp_path, COMPLETE))
+
+    with pytest.raises(EnvironmentFileError) as refused:
+        draft.completed({"gateway.name": Setting(5, "ready command (gateway)")})
+
+    assert str(refused.value).splitlines()[0] == (
+        "ready command (gateway): gateway.name: expected: a valid string (Name of the Gateway); seen: 5"
+    )
+
+
+def test_command_may_not_say_what_may_happen_to_the_target(tmp_path: Path) -> None:
+    """Permissions stand in the file; a mistyped key is found before the command runs."""
+    mapping = '[target]\nready = [["facts"]]\n[target.facts]\npermissions = "p"\n"gateway.nme" = "g"'
+
+    assert refusal(tmp_path, COMPLETE + mapping) == [
+        f"mine.toml: target.facts: expected: keys that a command may say, such as namespaces.gateway; seen: {key}"
+        for key in ("gateway.nme", "permissions")
+    ]
+
+
+def test_fact_without_a_command_is_not_awaited(tmp_path: Path) -> None:
+    """Without a command nobody will say what the file leaves out."""
+    text = COMPLETE.replace('gateway.name = "external-gw-01"', "") + '[target.facts]\n"gateway.name" = "g"'
+
+    assert refusal(tmp_path, text) == ["mine.toml: gateway.name: expected: Name of the Gateway; seen: nothing"]
+
+
+@pytest.mark.parametrize(
+    ("command", "seen"),
+    [
+        (["sh", "-c", "echo first >&2; echo reason >&2; exit 3"], "exit code 3: reason"),
+        (["false"], "exit code 1: no complaint"),
+        (["no-such-program"], "[Errno 2] No such file or directory: 'no-such-program'"),
+    ],
+)
+def test_command_that_fails_is_told_with_its_reason(command: list[str], seen: str) -> None:
+    """The last line of its complaint is in the sentence, and the command to repeat."""
+    with pytest.raises(TargetNotReadyError) as failed:
+        make_ready(TargetTable(ready=(tuple(command), ("true",))), within=10)
+
+    assert str(failed.value).startswith(f"expected: the target made ready; seen: {seen}; look next: {command[0]}")
+
+
+def test_command_that_takes_too_long_is_ended() -> None:
+    """A command has a deadline like everything that is waited for."""
+    with pytest.raises(TargetNotReadyError) as failed:
+        facts(TargetTable(ready=(("sleep", "60"),)), within=0.05)
+
+    assert str(failed.value) == ("expected: the target made ready; seen: not done after 0.05 s; look next: sleep 60")
+
+
+@pytest.mark.parametrize(
+    ("printed", "sentence"),
+    [
+        ("up", "expected: facts as a JSON object; seen: Expecting value: line 1 column 1 (char 0)"),
+        ("[]", "expected: facts as a JSON object; seen: list"),
+        ('{"gateway": 5}', "expected: facts gateway.name, hostname; seen: none of that name"),
+    ],
+)
+def test_facts_that_are_none_are_refused(printed: str, sentence: str) -> None:
+    """What was printed is not repeated; what is missing is told at once."""
+    asked = {"gateway.name": "gateway.name", "portal.hostname": "hostname"}
+    with pytest.raises(TargetNotReadyError) as failed:
+        facts(TargetTable(ready=(("echo", printed),), facts=asked), within=10)
+
+    assert str(failed.value).startswith(f"{sentence}; look next: echo ")
+
+
+def test_target_without_commands_has_no_facts() -> None:
+    """Where nothing makes the target ready, the file says everything."""
+    assert make_ready(TargetTable(), within=10) == {}
+
+
+def test_commands_find_the_python_of_the_suite_and_start_in_its_root() -> None:
+    """A file needs no path of the machine it was written on."""
+    code = "import json, os, sys; print(json.dumps({'cwd': os.getcwd(), 'prefix': sys.prefix}))"
+    asked = {"portal.ca_file": "cwd", "google.token_file": "prefix"}
+
+    told = facts(TargetTable(ready=(("python", "-c", code),), facts=asked), within=10)
+
+    assert told["portal.ca_file"].value == str(environment_file.ROOT)
+    assert Path(str(told["google.token_file"].value)) == Path(sys.prefix)

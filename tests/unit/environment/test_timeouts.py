@@ -1,0 +1,15 @@
+"""Deadlines: those that a file sets, and those that it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fixtures.environment.file import read
+from tests.unit.environment.conftest import COMPLETE, written
+
+
+def test_deadline_of_the_file_replaces_the_default(tmp_path: Path) -> None:
+    """Only what differs has to be said."""
+    draft = read(written(tmp_path, COMPLETE + "timeouts.rollout = 900"))
+
+    assert (draft.timeouts.rollout, draft.timeouts.drain) == (900.0, 600.0)

@@ -1,0 +1,19 @@
+"""The PodMonitoring of the lab, recorded, and whom it scrapes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fixtures.api.pods import Pod
+from fixtures.environment.tables import GoogleTable
+from fixtures.objects.manifest import Field
+from tests.unit.patched import RECORDED
+
+PODMONITORING: dict[str, Any] = json.loads((RECORDED / "metrics" / "podmonitoring.json").read_text())
+SETTINGS = GoogleTable(project="p", location="us-east4", cluster="lab", monitoring="https://monitoring.test")
+
+
+def pods(*names: str) -> list[Pod]:
+    """Pods of these names."""
+    return [Pod(Field({"metadata": {"name": name}})) for name in names]
