@@ -1,4 +1,4 @@
-"""A crowd that comes and goes, before a deployment that grows or does not: what is turned, awaited and remembered."""
+"""A scaling experiment on a deployment that grows or does not: how it steers the load, what it waits for and keeps."""
 
 from __future__ import annotations
 

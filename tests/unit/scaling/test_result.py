@@ -8,7 +8,7 @@ from tests.unit.scaling.conftest import VISIT
 
 
 def test_users_are_judged_apart_from_the_crowd_and_apart_from_what_comes_after_it() -> None:
-    """The crowd's own requests count among all, not among those of users."""
+    """The load's own requests count among all, not among those of users."""
     assert (VISIT.all_under_load.count, VISIT.all_under_load.failed) == (4, 1)
     assert (VISIT.users_under_load.count, VISIT.users_under_load.failed) == (2, 0)
     assert (VISIT.users_after_load.count, VISIT.users_after_load.failed) == (1, 1)
