@@ -81,7 +81,7 @@ def sent(results: Path) -> Path:
 def making(
     environment: Environment, client: GuardedClient, tenure: Tenure, timeouts: Timeouts, sent: Path
 ) -> GenerateLoad:
-    """Makes load: this machine, or pods in the target's cluster."""
+    """Generates load, from this machine or from pods in the target's cluster."""
     if not environment.load.workers:
         return partial(local.generate_load, folder=sent)
     return partial(
@@ -159,7 +159,7 @@ def test_more_pods_serve_when_more_people_come(scale_result: ScaleResult, scaled
 def test_number_of_pods_stays_within_its_bounds_under_load(
     scale_result: ScaleResult, scaled: Scaled, check: Check
 ) -> None:
-    """However many people come, the deployment does not outgrow what was agreed."""
+    """However many people come, there are never more pods than agreed."""
     agreed, sizes = bounds_of(scaled.hpa), scale_result.recording.sizes
 
     assert agreed.include(*sizes), said(f"{agreed} pods", f"{sizes[0]} to {sizes[1]}", scaled.look_next)
@@ -171,7 +171,7 @@ def test_number_of_pods_stays_within_its_bounds_under_load(
 def test_users_are_served_while_it_scales(
     scale_result: ScaleResult, environment: Environment, scaled: Scaled, check: Check
 ) -> None:
-    """Whoever uses the portal while the crowd is there notices nothing of it."""
+    """Users notice nothing while many others use the portal."""
     everybody, users, slo = scale_result.all_under_load, scale_result.users_under_load, environment.slo
     check.measured("requests", everybody.count, "")
     check.measured("failed", everybody.failed, "")
@@ -188,7 +188,7 @@ def test_users_are_served_while_it_scales(
 @pytest.mark.needs("load")
 @pytest.mark.at_end
 def test_fewer_pods_serve_when_people_have_gone(scale_result: ScaleResult, scaled: Scaled, check: Check) -> None:
-    """When the crowd has gone the additional pods go too, and nobody who is still there notices."""
+    """When the many people have gone the additional pods go too, and no remaining user notices."""
     if scale_result.scale_out_failure:
         raise NoVerdictError(
             said("more pods, that can become fewer", "no scale-out; see the test of it", scaled.look_next)

@@ -103,7 +103,7 @@ def test_user_and_databases_exist(admin: SqlAdmin, environment: Environment) -> 
 
 @pytest.fixture
 def use(portal: Portal, google: GoogleApis, environment: Environment, deployed: Reference) -> Evidence:
-    """Whether the database works for users, by the first source that can tell."""
+    """Whether the database works for users, from the first source that this run can read."""
 
     def sources() -> Iterator[Evidence]:
         yield seen_by_users.by_catalog(portal)
@@ -116,7 +116,7 @@ def use(portal: Portal, google: GoogleApis, environment: Environment, deployed: 
 
 
 def test_database_works_for_users(use: Evidence, check: Check, deployed: Reference) -> None:
-    """What users ask of the portal is answered from its database."""
+    """The portal answers its users from its database."""
     check.decided_by(use.source)
     deployment = deployed.the("Deployment")
     look_next = f"kubectl -n {deployment.namespace} logs deployment/{deployment.name} --all-pods --all-containers"

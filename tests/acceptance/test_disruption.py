@@ -31,7 +31,7 @@ RATE = 20.0
 def test_budget_covers_exactly_the_backstage_pods(
     maintained: Maintained, objects: Objects, pods: tuple[Pod, ...]
 ) -> None:
-    """Maintenance spares Backstage's pods for one another: all of them, and nobody else's."""
+    """The budget protects all of Backstage's pods, and no others."""
     wanted = maintained.pdb
     there = tuple(map(Pod, objects.list("v1", "Pod", wanted.namespace)))
     found = coverage(wanted, list_budgets(objects, wanted.namespace), there, pods)
@@ -71,7 +71,7 @@ def test_eviction_beyond_the_budget_is_refused(
     """Even maintenance of several machines at once never takes the last pod that serves users."""
     last = maintained.ready_pods()[0]
 
-    # Tried, not done: should the budget be broken, users keep this pod. The decision is the same.
+    # A dry run: should the budget be broken, users keep this pod. The decision is the same.
     answer = evict_until_decided(last, tenure.api, dry_run=True)
 
     check.decided_by("Eviction API: cause DisruptionBudget")
@@ -103,7 +103,7 @@ def measured_drain(maintained: Maintained, tenure: Tenure) -> MeasuredDrain:
 
 @pytest.fixture(scope="module")
 def plan(say: Callable[[str], None], maintained: Maintained, measured_drain: MeasuredDrain) -> DrainPlan:
-    """The blast radius, stated before anything happens; a budget that could never allow a drain ends it here."""
+    """The blast radius, printed before the drain; a budget that never allows one fails here."""
     maintained.steady()
     plan = measured_drain.plan(Limits(seconds=maintained.timeouts.drain))
     say(f"\nabout to drain {plan}")
@@ -118,7 +118,7 @@ def drain_result(
     brakes: Brakes,
     traffic: AbstractContextManager[Traffic],
 ) -> DrainResult:
-    """A node under a Backstage pod, drained while users are served."""
+    """The drain of a node with a Backstage pod, measured while users are served."""
     allowed = environment.slo.error_ratio * RATE * plan.seconds
     return measured_drain.run(plan, traffic, lambda users: brakes.with_budget(lambda: spent(users, allowed)))
 
@@ -140,7 +140,7 @@ def test_enough_pods_are_ready_at_all_times_of_a_drain(drain_result: DrainResult
 
 @pytest.mark.needs("disrupt", "load")
 def test_replacements_are_ready_on_other_nodes(drain_result: DrainResult, maintained: Maintained, check: Check) -> None:
-    """A pod whose machine goes away is back on another one, in time."""
+    """Pods of a machine that goes away are replaced on other machines in time."""
     check.measured("node emptied", drain_result.seconds_to("drained"), "s")
     check.measured("all pods Ready elsewhere", drain_result.seconds_to("replaced"), "s")
 
@@ -175,7 +175,7 @@ def test_users_notice_nothing_of_a_drain(drain_result: DrainResult, environment:
 
 @pytest.mark.needs("disrupt", "load")
 def test_drained_node_is_back_as_it_was(drain_result: DrainResult) -> None:
-    """After the maintenance the machine takes part again, just as before."""
+    """After maintenance the machine is used again, just as before."""
     assert drain_result.after == drain_result.before, said(
         f"node {drain_result.plan.node} as it was: {drain_result.before}",
         drain_result.after,

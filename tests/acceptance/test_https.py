@@ -46,7 +46,7 @@ def portals(environment: Environment, portal: Portal, gateway: Gateway) -> tuple
 
 @pytest.fixture(scope="module")
 def presented(portals: tuple[Portal, ...]) -> dict[str, PresentedCertificate]:
-    """What each address shows to whoever asks for the portal there."""
+    """The certificate that each address presents for the portal's name."""
 
     def at(portal: Portal, address: str) -> PresentedCertificate:
         try:
@@ -100,7 +100,7 @@ def test_name_leads_to_the_load_balancer(
 
 
 def found_in_dns(environment: Environment, timeouts: Timeouts) -> DnsAnswer:
-    """What the resolver answers; a target that no DNS knows has its pinned address."""
+    """The addresses in DNS; for a target that is in no DNS, its pinned address."""
     table = environment.portal
     if table.pinned_address:
         return DnsAnswer(frozenset({str(table.pinned_address)}))
@@ -188,7 +188,7 @@ def test_unknown_host_is_not_served_by_backstage(portals: tuple[Portal, ...], en
     table = environment.portal
     answers = [fetch(each, "/", host=NOBODY) for each in portals]
     bad = [each for each in answers if is_backstage_page(each, table)]
-    # Saying nothing to a stranger is as good, from somebody who answers to the portal's name.
+    # No answer for an unknown name is as good, if the same address answers for the portal's name.
     silent = [fetch(each, "/") for each, answer in zip(portals, answers, strict=True) if not answer.status]
 
     assert all(each.status for each in silent), said("an answer for the portal's name", shown(silent), "promise https")

@@ -20,7 +20,7 @@ from fixtures.reference.reference import Reference
 def containers(
     deployed: Reference, pods: tuple[Pod, ...], client: GuardedClient, timeouts: Timeouts
 ) -> tuple[Container, ...]:
-    """The container of each Ready pod that users' requests come to; there is at least one."""
+    """The container that serves users, of each Ready pod; there is at least one."""
     name = workload_identity.serving_container_name(deployed)
     ready = [pod for pod in pods if pod.ready]
     look_next = f"kubectl -n {pods[0].namespace} describe pod {pods[0].name}"

@@ -54,7 +54,7 @@ def read_ready(deployed: Reference, client: GuardedClient) -> Callable[[], tuple
 def read_targets(
     objects: Objects, podmonitoring: Manifest, promql: PromQl, read_ready: Callable[[], tuple[Pod, ...]]
 ) -> Callable[[], ScrapedPods]:
-    """Reads which Ready pods are scraped: from the PodMonitoring's status where that is kept up, else from `up`."""
+    """Reads how many Ready pods are scraped: from the PodMonitoring's status if that is current, else from metric `up`."""
     kept_up = target_status_enabled(objects.get(OPERATOR_CONFIG))
 
     def read() -> ScrapedPods:
@@ -106,7 +106,7 @@ def test_every_metric_has_a_fresh_sample_of_every_pod(
     deadlines: Timeouts,
     check: Check,
 ) -> None:
-    """Requests, catalog and load of every pod can be seen as they are now."""
+    """Current requests, catalog and load of every pod are visible."""
     expected, window = environment.metrics.expected, 2 * scrape_interval(promql.podmonitoring)
 
     covered = wait_for(
@@ -131,7 +131,7 @@ def test_values_move_from_scrape_to_scrape(
     deadlines: Timeouts,
     check: Check,
 ) -> None:
-    """What is shown of a pod is measured again and again, not the same old figure."""
+    """The values of every pod are measured again and again, not repeated."""
     expected, window = environment.metrics.expected, 4 * scrape_interval(promql.podmonitoring)
 
     covered = wait_for(

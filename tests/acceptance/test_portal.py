@@ -48,7 +48,7 @@ def answers(served: Portal) -> tuple[CatalogAnswer, ...]:
 
 @pytest.fixture
 def shown(served: Portal, timeouts: Timeouts, check: Check) -> RenderedPage:
-    """What a browser with an empty cache shows; the picture is kept whatever it is."""
+    """What a browser with an empty cache shows; the screenshot is always kept."""
     shown = browser.render_catalog(served, within=timeouts.page_rendered)
     check.keep("portal.png", shown.screenshot)
     return shown
@@ -65,7 +65,7 @@ def test_catalog_answers_with_entities(
 
 
 def test_page_shows_the_catalog(shown: RenderedPage, served: Portal, check: Check, logs: str) -> None:
-    """The portal's page renders in a browser, shows the catalog to whoever is signed in, and no script fails."""
+    """The portal's page renders in a browser without script errors, and shows the catalog to signed-in users."""
     check.measured("page rendered", shown.seconds, "s")
 
     assert not shown.errors, said(f"no error of a script at {shown.address}", "; ".join(shown.errors), "portal.png")

@@ -50,7 +50,7 @@ def reported(delivery: Delivery, ready: tuple[Pod, ...], check: Check) -> None:
 
 
 def test_class_lists_every_expected_secret(delivery: Delivery, environment: Environment) -> None:
-    """Every credential that Backstage needs is asked for."""
+    """Every credential that Backstage needs is requested from Secret Manager."""
     listed = {each.secret for of_class in delivery.live_classes() for each in entries_of(of_class)}
 
     missing = [name for name in environment.secrets.expected if name not in listed]

@@ -56,7 +56,7 @@ def test_every_container_is_ready(deployment: Manifest, pods: tuple[Pod, ...], l
 
 
 def test_sidecar_starts_first(deployment: Manifest, pods: tuple[Pod, ...], look_next: str) -> None:
-    """Backstage finds its database proxy running when it starts, and until it has ended."""
+    """Backstage's database proxy runs before Backstage starts, and until it has ended."""
     found = workload.late_sidecars(deployment, pods)
 
     assert workload.native_sidecars(deployment), said(f"a native sidecar in {deployment}", "none", look_next)
@@ -87,7 +87,7 @@ def test_pods_are_spread_over_nodes(deployment: Manifest, pods: tuple[Pod, ...],
 
 
 def test_service_account_is_the_named_one(deployment: Manifest, pods: tuple[Pod, ...], look_next: str) -> None:
-    """Backstage acts as its own ServiceAccount, which its rights at Google belong to."""
+    """Backstage runs as its own ServiceAccount, to which its rights at Google are bound."""
     found = workload.wrong_service_accounts(deployment, pods)
 
     assert not found, said(f"pods with the ServiceAccount of {deployment}", ", ".join(found), look_next)
@@ -97,7 +97,7 @@ def test_service_account_is_the_named_one(deployment: Manifest, pods: tuple[Pod,
 def test_no_container_ended_during_the_run(
     pods: tuple[Pod, ...], run_started: datetime, deployment: Manifest, look_next: str
 ) -> None:
-    """Backstage ran through all of this run without a restart, and never out of memory."""
+    """No container of Backstage restarted during this run, or ran out of memory."""
     found = workload.terminations(pods, run_started)
 
     assert not found, said(

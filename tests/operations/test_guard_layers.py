@@ -16,7 +16,7 @@ from fixtures.api.requests import MERGE_PATCH
 from fixtures.environment.file import ROOT
 from fixtures.guard.permissions import Guard
 from fixtures.guard.request_attributes import Namespaces
-from fixtures.preflight.guard_proof import CANARY, NOBODY, POLICY, Refusal, Write, asked, unguarded, writes
+from fixtures.preflight.guard_proof import CANARY, NOBODY, POLICY, Refusal, Write, attempt, unguarded, writes
 from fixtures.waiting import wait_for
 from tests.lab.conftest import Kubectl
 
@@ -68,7 +68,7 @@ def wait_until_refused(client: GuardedClient, write: Write, *by: str) -> None:
     raw = unguarded(client, [write])
     wait_for(
         f"{write.access} to be refused by {' or '.join(by)}",
-        lambda: asked(raw, write),
+        lambda: attempt(raw, write),
         until=lambda refusal: refusal.by in by,
         within=EFFECTIVE,
         in_a_row=3,
@@ -121,14 +121,14 @@ Attempt = Callable[[Write], Refusal]
 @pytest.fixture
 def guarded(client: GuardedClient) -> Attempt:
     """Attempts a write with the guarded client."""
-    return lambda write: asked(client, write)
+    return lambda write: attempt(client, write)
 
 
 @pytest.fixture
 def raw(client: GuardedClient, each_kind: tuple[Write, ...]) -> Attempt:
     """Attempts a write with a client whose guard lets the writes of this module pass."""
     unlocked = unguarded(client, (*each_kind, *FURTHER, CANARY, UNPROTECTED))
-    return lambda write: asked(unlocked, write)
+    return lambda write: attempt(unlocked, write)
 
 
 def refused_by(attempt: Attempt, attempted: tuple[Write, ...]) -> dict[str, str]:

@@ -15,7 +15,7 @@ with interrupts.termination_is_interruption():
     except KeyboardInterrupt:
         print("interrupted", flush=True)
     try:
-        with interrupts.put_off():
+        with interrupts.deferred():
             os.kill(os.getpid(), signal.SIGTERM)
             print("undone", flush=True)
         print("not interrupted")
