@@ -54,7 +54,7 @@ def read_ready(deployed: Reference, client: GuardedClient) -> Callable[[], tuple
 def read_targets(
     objects: Objects, podmonitoring: Manifest, promql: PromQl, read_ready: Callable[[], tuple[Pod, ...]]
 ) -> Callable[[], ScrapedPods]:
-    """Reads how many Ready pods are scraped: from the PodMonitoring's status if that is current, else from metric `up`."""
+    """Reads how many Ready pods are scraped: from the PodMonitoring's status while it is current, else from `up`."""
     kept_up = target_status_enabled(objects.get(OPERATOR_CONFIG))
 
     def read() -> ScrapedPods:
