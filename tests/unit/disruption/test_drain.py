@@ -96,6 +96,23 @@ def test_refused_eviction_is_asked_again_when_the_budget_has_changed(cluster: Fa
     assert len([change for change in cluster.changes() if "eviction" in change[1]]) < 10
 
 
+def test_pod_that_left_is_gone_though_the_answer_to_its_eviction_was_lost(cluster: FakeCluster, server: Server) -> None:
+    """The API server evicts it, and every answer is a time-out."""
+
+    def evicting_silently(request: Request) -> Answer | None:
+        if not request.path.endswith("/backstage-a/eviction"):
+            return None
+        if "backstage-a" in cluster.collections[PODS]:
+            cluster.remove(PODS, "backstage-a")
+        return status(504, "Timeout")
+
+    cluster.script = evicting_silently
+
+    drain = run(server.api(), Holder.here())
+
+    assert [answer.decision for answer in drain.evictions.values()] == ["gone"]
+
+
 def test_drain_fails_when_a_budget_never_allows_it(cluster: FakeCluster, server: Server) -> None:
     """The promise is broken; the node is open again all the same."""
     cluster.ready_after = 1000
