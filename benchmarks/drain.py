@@ -25,7 +25,7 @@ from fixtures.disruption.steady_state import Maintained
 from fixtures.disruption.tenure import Tenure, holding
 from fixtures.environment import file as environment_file
 from fixtures.environment import target
-from fixtures.environment.model import Environment
+from fixtures.environment.environment import Environment
 from fixtures.guard.permissions import Guard
 from fixtures.guard.request_attributes import Namespaces
 from fixtures.reference.reference import render

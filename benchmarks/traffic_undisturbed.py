@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fixtures.environment import file as environment_file
 from fixtures.environment import target
-from fixtures.environment.model import Environment
+from fixtures.environment.environment import Environment
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal.client import Portal, portal_of
 from fixtures.traffic.outages import failures, latency

@@ -102,7 +102,7 @@ def _prepare(wanted: dict[str, str]) -> None:
     (layout.USER / "logs").symlink_to(layout.LOGS)
     host.make_mount_points(MOUNT_POINTS)
     host.save_sysctls(SYSCTLS)
-    shutil.copytree(PACKAGE, layout.SOURCE / "lab", ignore=shutil.ignore_patterns("__pycache__", "bill"))
+    shutil.copytree(PACKAGE, layout.SOURCE / "lab", ignore=shutil.ignore_patterns("__pycache__", "versions"))
     RECORD.write_text(json.dumps(wanted))
 
 

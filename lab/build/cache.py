@@ -16,8 +16,8 @@ from pathlib import Path
 from lab import layout
 
 PACKAGE = Path(__file__).parents[1]
-BILL = PACKAGE / "bill"
-"""The bill of materials: Go modules and the npm package, each with its lock file."""
+VERSIONS = PACKAGE / "versions"
+"""Versions of all that is built: Go modules and the npm package, each with its lock file."""
 SITE_PACKAGES = Path(sysconfig.get_paths()["purelib"]).resolve()
 """Where the toolchains that come as wheels lie."""
 

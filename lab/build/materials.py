@@ -1,6 +1,6 @@
 """What the lab is made of: every artifact, how it is built, and from which package registry.
 
-The modules under `bill/` and `requirements.lock` say what, by version and hash; this says how.
+The modules under `versions/` and `requirements.lock` say what, by version and hash; this says how.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from lab import layout
-from lab.build.cache import BILL, PACKAGE, SITE_PACKAGES, Artifact
+from lab.build.cache import PACKAGE, SITE_PACKAGES, VERSIONS, Artifact
 from lab.machine.processes import Command, run
 
 GO = SITE_PACKAGES / "go" / "bin" / "go"
@@ -36,7 +36,7 @@ GO_ENVIRONMENT = {
     "GOWORK": "off",
     "CGO_ENABLED": "0",
 }
-PLATFORM = BILL / "platform"
+PLATFORM = VERSIONS / "platform"
 KUBERNETES = re.findall(r"k8s.io/api => k8s.io/api v0(\.\d+\.\d+)", (PLATFORM / "go.mod").read_text())[0]
 KUBERNETES_VERSION = f"v1{KUBERNETES}"
 
@@ -58,7 +58,7 @@ def _module_directory(module: Path, name: str) -> Path:
 
 def _copy(files: Sequence[Path], into: Path) -> None:
     if not files:
-        raise FileNotFoundError(f"expected: files for {into}; seen: none; look next: the modules of lab/bill")
+        raise FileNotFoundError(f"expected: files for {into}; seen: none; look next: the modules of lab/versions")
     into.mkdir(parents=True)
     for file in files:
         shutil.copyfile(file, into / file.name)
@@ -77,7 +77,7 @@ def _build_platform(into: Path) -> None:
 
 
 def _build_secrets_store(into: Path) -> None:
-    module = BILL / "csi"
+    module = VERSIONS / "csi"
     _go_build(module, into / "bin", "tool")
     driver = _module_directory(module, "sigs.k8s.io/secrets-store-csi-driver")
     _copy(sorted((driver / "config" / "crd" / "bases").glob("*.yaml")), into / "manifests" / "secrets-store")
@@ -85,7 +85,7 @@ def _build_secrets_store(into: Path) -> None:
 
 
 def _build_managed_prometheus(into: Path) -> None:
-    module = BILL / "gmp"
+    module = VERSIONS / "gmp"
     _go_build(module, into / "bin", "tool")
     engine = _module_directory(module, "github.com/GoogleCloudPlatform/prometheus-engine")
     _copy([engine / "manifests" / "setup.yaml", engine / "manifests" / "operator.yaml"],
@@ -101,7 +101,7 @@ def _build_managed_prometheus(into: Path) -> None:
 
 
 def _build_pushgateway(into: Path) -> None:
-    _go_build(BILL / "pushgateway", into / "bin", "tool")
+    _go_build(VERSIONS / "pushgateway", into / "bin", "tool")
 
 
 def _debian(*packages: str) -> tuple[str, ...]:
@@ -135,7 +135,7 @@ def _build_toolbox(into: Path) -> None:
 
 def _build_backstage(into: Path) -> None:
     app = into / "app"
-    shutil.copytree(BILL / "backstage", app)
+    shutil.copytree(VERSIONS / "backstage", app)
     env = {"PATH": f"{NODE_DIRECTORY}:{os.environ['PATH']}", "npm_config_cache": str(layout.CACHE / "npm")}
     for words in ("ci --ignore-scripts", "run build", "prune --omit=dev --ignore-scripts"):
         npm: Command = [NODE_DIRECTORY / "node", NPM, *words.split(), "--no-audit", "--no-fund"]
@@ -154,13 +154,13 @@ def artifacts() -> dict[str, Artifact]:
     go = f"go {(SITE_PACKAGES / 'go' / 'VERSION').read_text()}"
     listed = (
         Artifact("platform", (go, PLATFORM, KUBERNETES_VERSION), _build_platform, 15),
-        Artifact("secrets-store", (go, BILL / "csi"), _build_secrets_store, 2),
-        Artifact("managed-prometheus", (go, BILL / "gmp"), _build_managed_prometheus, 6),
-        Artifact("pushgateway", (go, BILL / "pushgateway"), _build_pushgateway, 1),
+        Artifact("secrets-store", (go, VERSIONS / "csi"), _build_secrets_store, 2),
+        Artifact("managed-prometheus", (go, VERSIONS / "gmp"), _build_managed_prometheus, 6),
+        Artifact("pushgateway", (go, VERSIONS / "pushgateway"), _build_pushgateway, 1),
         Artifact("debian", _debian(*BASE_PACKAGES), _build_debian, 1),
         Artifact("postgres", _debian(*POSTGRES_PACKAGES), _build_postgres, 1),
         Artifact("toolbox", (*_debian(*TOOLBOX_PACKAGES), TOOLBOX), _build_toolbox, 1),
-        Artifact("backstage", (BILL / "backstage", node), _build_backstage, 2),
+        Artifact("backstage", (VERSIONS / "backstage", node), _build_backstage, 2),
     )
     return {artifact.name: artifact for artifact in listed}
 

@@ -13,7 +13,7 @@ import pytest
 from fixtures.api.client import GuardedClient
 from fixtures.api.live import Objects
 from fixtures.disruption.tenure import Tenure
-from fixtures.environment.model import Environment
+from fixtures.environment.environment import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.load import local
 from fixtures.load.in_cluster import InClusterLoad

@@ -13,7 +13,7 @@ from fixtures.api.port_forward import Tunnel
 from fixtures.database import cloud_sql, seen_by_users, sql
 from fixtures.database.cloud_sql import Instance, Proxy, SqlAdmin
 from fixtures.database.seen_by_users import Evidence
-from fixtures.environment.model import Environment
+from fixtures.environment.environment import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.google.rest import GoogleApis
 from fixtures.metrics.promql import PromQl

@@ -16,7 +16,7 @@ from fixtures.disruption.eviction import evict_until_decided
 from fixtures.disruption.measured_drain import DrainResult, MeasuredDrain, spent
 from fixtures.disruption.steady_state import Maintained, describe_pods
 from fixtures.disruption.tenure import Tenure
-from fixtures.environment.model import Environment
+from fixtures.environment.environment import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.outcomes import said
 from fixtures.platform.disruption_budget import coverage, list_budgets

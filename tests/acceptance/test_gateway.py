@@ -9,7 +9,7 @@ import pytest
 from fixtures.api.client import GuardedClient
 from fixtures.api.live import Objects
 from fixtures.api.pods import pods_of
-from fixtures.environment.model import Environment
+from fixtures.environment.environment import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.google.rest import GoogleApis
 from fixtures.objects.manifest import Manifest

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from fixtures.api.live import Objects
-from fixtures.environment.model import Environment
+from fixtures.environment.environment import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.outcomes import said
 from fixtures.portal import certificate, dns, tls_versions

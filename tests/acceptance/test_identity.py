@@ -8,7 +8,7 @@ from fixtures.api.client import GuardedClient
 from fixtures.api.exec import Container
 from fixtures.api.live import Objects
 from fixtures.api.pods import Pod
-from fixtures.environment.model import Environment
+from fixtures.environment.environment import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.objects.manifest import Manifest
 from fixtures.outcomes import said

@@ -10,7 +10,7 @@ import pytest
 from fixtures.api.client import GuardedClient
 from fixtures.api.live import Objects
 from fixtures.api.pods import Pod, serving_pods
-from fixtures.environment.model import Environment
+from fixtures.environment.environment import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.google.rest import GoogleApis
 from fixtures.metrics.podmonitoring import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.environment.model import Environment
+from fixtures.environment.environment import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.outcomes import said
 from fixtures.portal import browser, catalog

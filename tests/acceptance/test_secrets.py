@@ -7,7 +7,7 @@ import pytest
 from fixtures.api.client import GuardedClient
 from fixtures.api.exec import Container
 from fixtures.api.pods import Pod
-from fixtures.environment.model import Environment
+from fixtures.environment.environment import Environment
 from fixtures.environment.timeouts import Timeouts
 from fixtures.google.rest import GoogleApis
 from fixtures.outcomes import NotObservableError, said

@@ -9,7 +9,7 @@ from fixtures.disruption.blast_radius import Limits, plan_drain
 from fixtures.disruption.drain import drained
 from fixtures.disruption.experiment import ChaosRunner, Experiment
 from fixtures.disruption.steady_state import ready_elsewhere
-from fixtures.environment.model import Environment
+from fixtures.environment.environment import Environment
 
 pytestmark = pytest.mark.needs("disrupt", "load")
 

@@ -6,7 +6,7 @@ import pytest
 
 from fixtures.api.live import Objects
 from fixtures.disruption.experiment import ChaosRunner
-from fixtures.environment.model import Environment
+from fixtures.environment.environment import Environment
 from fixtures.google.rest import GoogleApis
 from fixtures.metrics.promql import PromQl
 from fixtures.outcomes import RUNBOOK, NoVerdictError

@@ -9,7 +9,7 @@ import pytest
 
 from fixtures.api.live import Objects
 from fixtures.disruption.experiment import ChaosRunner
-from fixtures.environment.model import Environment
+from fixtures.environment.environment import Environment
 from fixtures.objects.manifest import Body, Field
 from fixtures.platform.autoscaler import autoscaler_of
 from fixtures.reference.apply import read_rollout

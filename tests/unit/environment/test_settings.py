@@ -8,8 +8,8 @@ from pathlib import Path
 from pydantic_core import PydanticUndefined
 
 from fixtures.environment import file as environment_file
+from fixtures.environment.environment import Environment
 from fixtures.environment.file import read
-from fixtures.environment.model import Environment
 from fixtures.environment.settings import KEYS, problems, shown
 from tests.unit.environment.conftest import COMPLETE, refusal, written
 

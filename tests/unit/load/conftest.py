@@ -18,7 +18,7 @@ from fixtures.guard.request_attributes import Namespaces
 from fixtures.lease.journal import Journal
 from fixtures.load.in_cluster import InClusterLoad
 from fixtures.load.plan import PRESSURE, USERS, LoadPlan, LoadRow, Tick
-from fixtures.load.share import format_line
+from fixtures.load.protocol import format_line
 from fixtures.traffic.plan import Page
 
 Json = dict[str, Any]

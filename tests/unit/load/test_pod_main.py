@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 
 from fixtures.load.plan import PRESSURE, REQUESTS, TICKS, USERS, LoadPlan, Share
-from fixtures.load.share import ALL_REPORTED, Assignment, parse_line
+from fixtures.load.protocol import ALL_REPORTED, Assignment, parse_line
 from fixtures.traffic.plan import Page
 from fixtures.waiting import wait_for
 
@@ -26,7 +26,7 @@ IMPATIENT = """
 import sys
 from fixtures.load import sender, share
 sender.TICK_INTERVAL = 0.1
-share.WORKER_TIMEOUT = 0.6
+protocol.WORKER_TIMEOUT = 0.6
 from fixtures.load.pod_main import main
 sys.exit(main())
 """

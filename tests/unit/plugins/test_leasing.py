@@ -10,7 +10,7 @@ import pytest
 from fixtures.api.client import GuardedClient
 from fixtures.disruption import tenure as tenure_module
 from fixtures.disruption.tenure import Tenure, holding, leftovers, when_free
-from fixtures.environment.model import Environment
+from fixtures.environment.environment import Environment
 from fixtures.lease.holder import Holder
 from fixtures.lease.journal import ANNOTATION, Heal, Journal, Uncordon
 from fixtures.lease.lease import RunLease

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.environment.environment import Environment
 from fixtures.environment.file import read
-from fixtures.environment.model import Environment
 from fixtures.environment.settings import KEYS
 from tests.unit.environment.conftest import COMPLETE, written
 

@@ -8,7 +8,7 @@ import yaml
 
 from fixtures.load.in_cluster import assignments
 from fixtures.load.plan import Share
-from fixtures.load.share import PORT, parse_assignment
+from fixtures.load.protocol import PORT, parse_assignment
 from tests.unit.load.conftest import PLAN
 
 
