@@ -24,7 +24,7 @@ from fixtures.waiting import wait_for
 
 IMPATIENT = """
 import sys
-from fixtures.load import sender, share
+from fixtures.load import protocol, sender
 sender.TICK_INTERVAL = 0.1
 protocol.WORKER_TIMEOUT = 0.6
 from fixtures.load.pod_main import main
