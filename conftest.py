@@ -16,6 +16,6 @@ pytest_plugins = [
     "fixtures.plugins.disturbing",
     "fixtures.plugins.judging",
     "fixtures.plugins.unchanged",
-    "fixtures.plugins.html_report",
+    "fixtures.plugins.reporting",
     "fixtures.plugins.in_service",
 ]

@@ -23,8 +23,7 @@ from fixtures.disruption.blast_radius import Limits, plan_drain
 from fixtures.disruption.drain import drained
 from fixtures.disruption.steady_state import Maintained
 from fixtures.disruption.tenure import Tenure, holding
-from fixtures.environment import file as environment_file
-from fixtures.environment import target
+from fixtures.environment import loading, target
 from fixtures.environment.environment import Environment
 from fixtures.guard.permissions import Guard
 from fixtures.guard.request_attributes import Namespaces
@@ -56,7 +55,7 @@ def drain_by_kubectl(kubeconfig: Path, node: str, seconds: float) -> float:
 @contextmanager
 def connected(name: str) -> Iterator[tuple[Environment, Maintained, Tenure]]:
     """Connect to an environment and take the Lease on its deployment."""
-    draft = environment_file.read(name)
+    draft = loading.read(name)
     environment = draft.completed(target.make_ready(draft.target, within=draft.timeouts.target_ready)).environment
     names = environment.namespaces
     guard = Guard(environment.permissions, Namespaces(names.deployment, names.route, names.gateway))

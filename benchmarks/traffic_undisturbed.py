@@ -18,8 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fixtures.environment import file as environment_file
-from fixtures.environment import target
+from fixtures.environment import loading, target
 from fixtures.environment.environment import Environment
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal.client import Portal, portal_of
@@ -64,7 +63,7 @@ def main() -> int:
 
 def environment_of(name: str) -> Environment:
     """Read an environment whose target is already running; nothing is started."""
-    draft = environment_file.read(name)
+    draft = loading.read(name)
     return draft.completed(target.facts(draft.target, within=60)).environment
 
 

@@ -1,6 +1,7 @@
 """Faults of Google's side and of the machines: named, injected and healed on command, one file each while active.
 
-Faults of what the cluster itself runs (pods, Deployments) need no help of the lab: kubectl makes them.
+What a run may break with its own rights (Backstage's pods and Deployment) needs no help of the lab. metrics-server is
+here because the suite has no rights in kube-system.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 
 MARK: Final = "needs GKE"
 BLOCK: Final = re.compile(r"^```(console|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

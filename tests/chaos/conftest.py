@@ -14,7 +14,7 @@ from fixtures.disruption.experiment import ChaosRunner
 from fixtures.disruption.steady_state import Maintained
 from fixtures.disruption.tenure import Tenure
 from fixtures.environment.environment import Environment
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from fixtures.outcomes import NoVerdictError, said
 from fixtures.portal.client import Portal
 from fixtures.report.check import Check

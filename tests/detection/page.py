@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from tests.detection.fault import Fault, faults
 
 PAGE = ROOT / "docs" / "detection.md"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from fixtures.waiting import wait_for
 from tests.detection.fault import HERE, Fault, apply_reference, faults, run
 from tests.detection.page import save_seconds

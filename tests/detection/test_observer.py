@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 
 OBSERVER = "system:serviceaccount:acceptance:acceptance-observer"
 READS = {"get", "list", "watch"}

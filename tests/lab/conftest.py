@@ -22,7 +22,7 @@ from googleapiclient.discovery import build
 from kubernetes import client, config
 
 from fixtures.api.client import GuardedClient, connect
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from fixtures.guard.permissions import PERMISSIONS, Guard
 from fixtures.guard.request_attributes import Namespaces
 

@@ -20,8 +20,7 @@ from fixtures.api.requests import Api
 from fixtures.disruption import tenure
 from fixtures.disruption.blast_radius import Limits, plan_drain
 from fixtures.disruption.drain import drained
-from fixtures.environment import file as environment_file
-from fixtures.environment import target
+from fixtures.environment import loading, target
 from fixtures.guard.permissions import Guard
 from fixtures.guard.request_attributes import Namespaces
 from fixtures.lease.journal import ANNOTATION
@@ -65,7 +64,7 @@ def main(environment_name: str, node: str, step: str, when: str) -> None:
     """Hold the Lease and drain the node; returns only if the step's request is never sent."""
     SelfKillingApi.step, SelfKillingApi.when = step, when
     tenure.Api = SelfKillingApi  # type: ignore[attr-defined] # what the run makes its requests with
-    draft = environment_file.read(environment_name)
+    draft = loading.read(environment_name)
     facts = target.facts(draft.target, within=60)
     environment = draft.completed(facts).environment
     names = environment.namespaces

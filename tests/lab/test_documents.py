@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from tests.documents import ON_THE_LAB, Command, commands
 from tests.lab.conftest import OVERLAY, Kubectl, Manifest
 from tests.lab.test_backstage import wait_for_pods

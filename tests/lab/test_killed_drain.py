@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fixtures.disruption.cordon import ANNOTATION
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from fixtures.waiting import wait_for
 from tests.lab.conftest import Kubectl, deploy_reference, run
 from tests.lab.killed_drain import STEPS

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from fixtures.waiting import wait_for
 from tests.lab.conftest import Kubectl
 

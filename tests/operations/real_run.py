@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from fixtures.waiting import wait_for
 from tests.lab.conftest import run
 

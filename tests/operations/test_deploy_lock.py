@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from fixtures.waiting import wait_for
 from tests.lab.conftest import Kubectl, deploy_reference
 from tests.operations.real_run import Run, environment

@@ -13,7 +13,7 @@ import pytest
 
 from fixtures.api.client import GuardedClient, connect
 from fixtures.api.requests import MERGE_PATCH
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from fixtures.guard.permissions import Guard
 from fixtures.guard.request_attributes import Namespaces
 from fixtures.preflight.guard_proof import CANARY, NOBODY, POLICY, Refusal, Write, attempt, unguarded, writes

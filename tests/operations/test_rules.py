@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from fixtures.report.pushed_metrics import push
 from fixtures.report.verdict import CheckResult, Run, Verdict
 from fixtures.waiting import wait_for

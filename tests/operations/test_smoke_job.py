@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from fixtures.waiting import wait_for
 from tests.detection.test_observer import READS, REVIEWS, requests_of
 from tests.documents import OPERATIONS, commands

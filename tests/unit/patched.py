@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import cast
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from fixtures.objects.manifest import Body, Manifest
 from fixtures.reference.reference import Reference, render
 

@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from tests.detection.fault import Fault, faults
 
 ALL = list(faults())

@@ -15,7 +15,7 @@ import yaml
 from fixtures.api.pods import Pod
 from fixtures.database import cloud_sql
 from fixtures.database.cloud_sql import Instance, Proxy, SqlAdmin, User, instance_of, proxies_of
-from fixtures.environment.tables import CloudSqlTable
+from fixtures.environment.schema import CloudSqlTable
 from fixtures.google.rest import GoogleApis
 from fixtures.objects.manifest import Field
 from fixtures.outcomes import NoVerdictError

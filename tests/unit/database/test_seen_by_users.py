@@ -10,7 +10,7 @@ import pytest
 
 from fixtures.database import seen_by_users
 from fixtures.database.seen_by_users import Evidence, by_catalog, by_operations, first_conclusive
-from fixtures.environment.tables import GoogleTable, PortalTable
+from fixtures.environment.schema import GoogleTable, PortalTable
 from fixtures.google.rest import GoogleApis
 from fixtures.metrics.promql import PromQl
 from fixtures.objects.manifest import Manifest

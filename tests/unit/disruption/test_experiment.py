@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from fixtures.disruption.experiment import Experiment
-from fixtures.environment.tables import FaultsTable
+from fixtures.environment.schema import FaultsTable
 from fixtures.outcomes import NoVerdictError
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from tests.documents import HERE, Command, commands, commands_of
 
 RECORDED = ROOT / "tests" / "unit" / "recorded" / "pipelines"

@@ -7,7 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 
 DOCS = ROOT / "docs"
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from fixtures.plugins.selecting import ORDER
 from tests.documents import commands_of
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.environment.file import EnvironmentFileError, read
+from fixtures.environment.loading import EnvironmentFileError, read
 
 RECORDED = "tests/unit/recorded/environment/lab-facts.json"
 """What `python -m lab facts` printed, with other paths."""

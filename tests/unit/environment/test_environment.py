@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from fixtures.environment.environment import Environment
-from fixtures.environment.file import read
-from fixtures.environment.settings import KEYS
+from fixtures.environment.environment import Environment, Promise
+from fixtures.environment.loading import ROOT, read
+from fixtures.environment.sources import KEYS
 from tests.unit.environment.conftest import COMPLETE, written
 
 
@@ -36,3 +37,10 @@ def test_environment_is_what_the_file_documents() -> None:
 
     assert all(f"`[{name}]`: " in str(model.__doc__) for name, model in tables.items())
     assert len(tables) == 15
+
+
+def test_every_promise_is_a_file_of_checks() -> None:
+    """A file without its promise could not be required; a promise without its file could not be kept."""
+    files = {path.stem.removeprefix("test_") for path in (ROOT / "tests" / "acceptance").glob("test_*.py")}
+
+    assert files == set(get_args(Promise))

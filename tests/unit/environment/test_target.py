@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.environment import file as environment_file
-from fixtures.environment.file import EnvironmentFileError, read
-from fixtures.environment.settings import Setting
-from fixtures.environment.tables import TargetTable
+from fixtures.environment import loading
+from fixtures.environment.loading import EnvironmentFileError, read
+from fixtures.environment.schema import TargetTable
+from fixtures.environment.sources import Setting
 from fixtures.environment.target import TargetNotReadyError, facts, make_ready
 from tests.unit.environment.conftest import COMPLETE, RECORDED, refusal, written
 
@@ -21,7 +21,7 @@ def test_lab_facts_complete_the_local_environment(tmp_path: Path) -> None:
 
     loaded = draft.completed(make_ready(draft.target, within=10))
 
-    assert loaded.environment.cluster.kubeconfig == (environment_file.ROOT / ".lab/rbac/disrupter").resolve()
+    assert loaded.environment.cluster.kubeconfig == (loading.ROOT / ".lab/rbac/disrupter").resolve()
     assert str(loaded.environment.portal.pinned_address) == "172.30.0.80"
     assert len(loaded.environment.secrets.expected) == 6
     assert loaded.settings["google.sql_admin"].source == "ready command (cloud_sql.admin_api)"
@@ -109,5 +109,5 @@ def test_commands_find_the_python_of_the_suite_and_start_in_its_root() -> None:
 
     told = facts(TargetTable(ready=(("python", "-c", code),), facts=asked), within=10)
 
-    assert told["portal.ca_file"].value == str(environment_file.ROOT)
+    assert told["portal.ca_file"].value == str(loading.ROOT)
     assert Path(str(told["google.token_file"].value)) == Path(sys.prefix)

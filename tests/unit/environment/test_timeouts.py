@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fixtures.environment.file import read
+from fixtures.environment.loading import read
 from tests.unit.environment.conftest import COMPLETE, written
 
 

@@ -15,7 +15,7 @@ from kubernetes.client import Configuration
 from fixtures.api.client import GuardedClient
 from fixtures.api.live import Objects
 from fixtures.environment.environment import Environment
-from fixtures.environment.file import read
+from fixtures.environment.loading import read
 from fixtures.evidence.collect import Folder, collect, truncated
 from fixtures.guard.permissions import Guard
 from fixtures.guard.request_attributes import Namespaces

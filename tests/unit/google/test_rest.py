@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fixtures.environment.tables import GoogleTable
+from fixtures.environment.schema import GoogleTable
 from fixtures.google.rest import GoogleApis, NotFoundError, RefusedError
 from fixtures.google.tokens import token_source
 from fixtures.outcomes import NoVerdictError

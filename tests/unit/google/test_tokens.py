@@ -7,7 +7,7 @@ import google.oauth2.id_token
 import pytest
 from google.auth.exceptions import DefaultCredentialsError, RefreshError
 
-from fixtures.environment.tables import GoogleTable
+from fixtures.environment.schema import GoogleTable
 from fixtures.google.tokens import SCOPES, iap_token, token_source
 from fixtures.outcomes import NoVerdictError
 

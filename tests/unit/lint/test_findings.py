@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 import yaml
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from fixtures.lint import findings as lint
 from fixtures.lint.rule import Assumptions
 from fixtures.reference.reference import Reference

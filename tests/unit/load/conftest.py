@@ -12,7 +12,7 @@ from aiohttp import WSMsgType, web
 from kubernetes.client import Configuration
 
 from fixtures.api.client import GuardedClient
-from fixtures.environment.tables import LoadTable
+from fixtures.environment.schema import LoadTable
 from fixtures.guard.permissions import Guard
 from fixtures.guard.request_attributes import Namespaces
 from fixtures.lease.journal import Journal

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 
 FOLDER = ROOT / "manifests" / "operations" / "pipelines"
 TYPES: dict[str, type | tuple[type, ...]] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.environment import file as environment_file
+from fixtures.environment import loading
 from fixtures.objects.manifest import Field, Manifest
 from fixtures.reference.reference import Reference, render
 
@@ -60,8 +60,8 @@ def test_environment_only_observes_as_the_pod_itself(name: str) -> None:
     """What only the target's owner knows is all that is missing."""
     file = OVERLAYS / name / f"{name}.toml"
     try:
-        settings = environment_file.read(str(file)).settings
-    except environment_file.EnvironmentFileError as error:
+        settings = loading.read(str(file)).settings
+    except loading.EnvironmentFileError as error:
         wrong = str(error).splitlines()[:-1]
         assert name == "prod"
         assert [line for line in wrong if not line.endswith("seen: SET-ME")] == []

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from fixtures.api.pods import Pod
-from fixtures.environment.tables import GoogleTable
+from fixtures.environment.schema import GoogleTable
 from fixtures.objects.manifest import Field
 from tests.unit.patched import RECORDED
 

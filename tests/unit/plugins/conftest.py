@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from fixtures.plugins.opened import OpenRun
 from fixtures.plugins.state import RunState
 

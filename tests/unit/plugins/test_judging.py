@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from fixtures.outcomes import NoVerdictError
 from fixtures.plugins.state import RunState
 from tests.unit.plugins.conftest import Project

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.environment.settings import KEYS
+from fixtures.environment.sources import KEYS
 from tests.unit.environment.conftest import RECORDED, written
 
 pytest_plugins = ["pytester"]

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from aiohttp import web
 
-from fixtures.environment.tables import PortalTable
+from fixtures.environment.schema import PortalTable
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal import answers
 from fixtures.portal.answers import Answer, fetch, is_backstage_page, no_answer_error, redirects_to

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from fixtures.environment.tables import PortalTable
+from fixtures.environment.schema import PortalTable
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal import browser
 from fixtures.portal.browser import RenderedPage

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from fixtures.environment.tables import PortalTable
+from fixtures.environment.schema import PortalTable
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal import catalog
 from fixtures.portal.catalog import CatalogAnswer, conclusive, parse_answer

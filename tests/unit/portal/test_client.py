@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 import fixtures.portal.client
-from fixtures.environment.tables import PortalTable
+from fixtures.environment.schema import PortalTable
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal.client import PinnedTransport, Portal, portal_of
 from fixtures.portal.pinned import Pin

@@ -13,7 +13,7 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from fixtures.environment.tables import PortalTable
+from fixtures.environment.schema import PortalTable
 from fixtures.outcomes import NoVerdictError
 from fixtures.portal.dns import DnsAnswer, Lookup, NoAnswerError, lookup, resolve
 

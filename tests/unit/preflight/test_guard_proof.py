@@ -16,7 +16,7 @@ import yaml
 from typing_extensions import override
 
 from fixtures.api.client import GuardedClient
-from fixtures.environment.file import Draft, LoadedEnvironment
+from fixtures.environment.loading import Draft, LoadedEnvironment
 from fixtures.guard.permissions import Guard, forbidden_to_observers
 from fixtures.guard.request_attributes import Access, ForbiddenByEnvironmentError, Namespaces
 from fixtures.outcomes import NoVerdictError

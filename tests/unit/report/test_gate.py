@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from fixtures.objects.manifest import Field
 from fixtures.report.gate import Promotion, main, refusal
 

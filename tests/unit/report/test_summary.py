@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from fixtures.objects.manifest import Field
 from fixtures.report.summary import main, summary
 from fixtures.report.verdict import CheckResult, Outcome, Run, Verdict

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import jsonschema
 import pytest
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from fixtures.report.verdict import EXIT_CODES, SCHEMA, CheckResult, Outcome, Run, Verdict
 
 PUBLISHED: dict[str, Any] = json.loads((ROOT / "docs" / "verdict.schema.json").read_text())

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from fixtures.environment.file import ROOT
+from fixtures.environment.loading import ROOT
 from fixtures.outcomes import NoVerdictError
 from fixtures.traffic.outages import TrafficRow, outages
 from fixtures.traffic.plan import CONTROL, KINDS, LOG, REQUESTS, Page, TrafficPlan

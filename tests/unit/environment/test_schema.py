@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.environment.file import read
+from fixtures.environment.loading import read
 from tests.unit.environment.conftest import COMPLETE, refusal, written
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pydantic_core import PydanticUndefined
 
-from fixtures.environment import file as environment_file
+from fixtures.environment import loading
 from fixtures.environment.environment import Environment
-from fixtures.environment.file import read
-from fixtures.environment.settings import KEYS, problems, shown
+from fixtures.environment.loading import read
+from fixtures.environment.sources import KEYS, problems, shown
 from tests.unit.environment.conftest import COMPLETE, refusal, written
 
 
@@ -88,7 +88,7 @@ def test_shown_environment_has_every_key_with_its_source(tmp_path: Path) -> None
 
 def test_every_key_is_documented() -> None:
     """The page has the line of every key as the code has it."""
-    page = (environment_file.ROOT / "docs" / "environments.md").read_text().splitlines()
+    page = (loading.ROOT / "docs" / "environments.md").read_text().splitlines()
 
     rows = [row(key) for key in KEYS]
     assert [line for line in page if line.startswith("| `")] == rows

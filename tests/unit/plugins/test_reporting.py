@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.plugins import html_report
+from fixtures.plugins import reporting
 from fixtures.report.verdict import Run, Verdict
 from tests.unit.plugins.conftest import NO_OTHERS, Project
 from tests.unit.report.conftest import RUN, check, text, verdict
@@ -25,7 +25,7 @@ def test_figures_are_drawn_and_pictures_shown(tmp_path: Path) -> None:
     (tmp_path / "rows.json").write_text("no JSON")
     kept = check("autoscaling", "kept", evidence=("scale-out.json", "portal.png", "rows.json", "gone.png", "evidence"))
 
-    chart, screenshot = html_report.pictures(kept, tmp_path, tmp_path)
+    chart, screenshot = reporting.pictures(kept, tmp_path, tmp_path)
 
     assert (chart.file, screenshot.file) == ("scale-out.png", "portal.png")
     assert chart.png == (tmp_path / "scale-out.png").read_bytes()
@@ -34,15 +34,15 @@ def test_figures_are_drawn_and_pictures_shown(tmp_path: Path) -> None:
 
 def test_picture_that_is_too_large_is_only_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A report is mailed."""
-    monkeypatch.setattr(html_report, "LARGEST", 4)
+    monkeypatch.setattr(reporting, "LARGEST", 4)
     (tmp_path / "portal.png").write_bytes(PNG)
 
-    assert list(html_report.pictures(check("portal", "kept", evidence=("portal.png",)), tmp_path, tmp_path)) == []
+    assert list(reporting.pictures(check("portal", "kept", evidence=("portal.png",)), tmp_path, tmp_path)) == []
 
 
 def test_facts_of_a_run_that_could_not_begin() -> None:
     """When it was is known at least."""
-    assert list(html_report.facts(verdict(), None)) == [("When", ["2026-01-01 00:00:00 UTC, for 2 min 5 s"])]
+    assert list(reporting.facts(verdict(), None)) == [("When", ["2026-01-01 00:00:00 UTC, for 2 min 5 s"])]
 
 
 def test_facts_tell_what_was_tested() -> None:
@@ -50,7 +50,7 @@ def test_facts_tell_what_was_tested() -> None:
     tested = {"images": {"backstage:1": ["sha256:0a"]}, "reference": "manifests/x", "kubernetes": "v1.36.4"}
     found = Verdict(Run("staging", RUN.began, RUN.began, tested), (), frozenset())
 
-    assert dict(html_report.facts(found, None)) == {
+    assert dict(reporting.facts(found, None)) == {
         "When": ["2026-01-01 00:00:00 UTC, for 0 s"],
         "Kubernetes": ["v1.36.4"],
         "Reference": ["manifests/x"],
@@ -58,7 +58,7 @@ def test_facts_tell_what_was_tested() -> None:
     }
 
 
-PLUGINS = ("options", "run", "judging", "html_report")
+PLUGINS = ("options", "run", "judging", "reporting")
 PROMISES = '''
 from fixtures.outcomes import NotObservableError, said
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.environment import file as environment_file
-from fixtures.environment.file import EnvironmentFileError, read
-from fixtures.environment.settings import Setting
+from fixtures.environment import loading
+from fixtures.environment.loading import EnvironmentFileError, read
+from fixtures.environment.sources import Setting
 from tests.unit.environment.conftest import COMPLETE, written
 
 
@@ -24,7 +24,7 @@ def test_paths_start_at_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_production_carries_the_values_of_the_seed_and_may_only_be_observed() -> None:
     """The file names the deployment, and what its owner must fill in, all at once."""
-    values = tomllib.loads((environment_file.ENVIRONMENTS / "prod.toml").read_text())
+    values = tomllib.loads((loading.ENVIRONMENTS / "prod.toml").read_text())
 
     assert values["permissions"] == ["observe"]
     assert values["portal"]["hostname"] == "backstage.broadinstitute.org"
@@ -45,7 +45,7 @@ def test_production_carries_the_values_of_the_seed_and_may_only_be_observed() ->
 @pytest.mark.parametrize("name", ["staging", "prod"])
 def test_nothing_but_owners_values_is_missing(name: str, tmp_path: Path) -> None:
     """With every SET-ME replaced the file is an environment."""
-    text = (environment_file.ENVIRONMENTS / f"{name}.toml").read_text()
+    text = (loading.ENVIRONMENTS / f"{name}.toml").read_text()
 
     assert read(written(tmp_path, text.replace("SET-ME", "owners"))).completed({}).environment.name == "mine"
 
@@ -55,8 +55,8 @@ def test_unknown_environment_is_told_with_the_known_ones() -> None:
     with pytest.raises(EnvironmentFileError) as refused:
         read("prd")
 
-    names = ", ".join(sorted(path.stem for path in environment_file.ENVIRONMENTS.glob("*.toml")))
-    assert {"local", "prod", "staging"} <= set(environment_file.environment_names())
+    names = ", ".join(sorted(path.stem for path in loading.ENVIRONMENTS.glob("*.toml")))
+    assert {"local", "prod", "staging"} <= set(loading.environment_names())
     assert str(refused.value) == f"expected: an environment of {names}, or a path; seen: prd"
 
 
