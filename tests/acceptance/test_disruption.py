@@ -119,6 +119,7 @@ def drain_result(
     traffic: AbstractContextManager[Traffic],
 ) -> DrainResult:
     """The drain of a node with a Backstage pod, measured while users are served."""
+    brakes()
     allowed = environment.slo.error_ratio * RATE * plan.seconds
     return measured_drain.run(plan, traffic, lambda users: brakes.with_budget(lambda: spent(users, allowed)))
 

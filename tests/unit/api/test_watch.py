@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 
 import pytest
@@ -229,16 +230,29 @@ def given_up(watched: Informer) -> bool:
 
 
 def test_watch_that_cannot_be_kept_up_leaves_no_verdict(cluster: FakeCluster, server: Server) -> None:
-    """Something may have been missed, so nothing is told. That lists get through makes up for it no longer."""
-    cluster.script = lambda request: status(503, "Unavailable") if watches(request) else None
-
+    """Neither watches nor lists get through, so something may have been missed."""
     with Informer(server.api(RetryPolicy(within=0.1, every=0.005, watch_idle_timeout=0.02)), PODS) as watched:
+        cluster.script = lambda _: status(503, "Unavailable")
         wait_until(lambda: given_up(watched))
         with pytest.raises(NoVerdictError) as failed:
             _ = watched.changes
     assert str(failed.value) == (
         "expected: changes to be watched\nseen: 503 Service Unavailable\nlook next: kubectl get --watch"
     )
+
+
+def test_watch_goes_on_for_as_long_as_lists_get_through(cluster: FakeCluster, server: Server) -> None:
+    """Watches fail for longer than anything is retried; the lists in between know what they have missed."""
+    cluster.script = lambda request: status(503, "Unavailable") if watches(request) else None
+    policy = RetryPolicy(within=0.05, every=0.005, watch_idle_timeout=0.02)
+    began = time.monotonic()
+
+    with Informer(server.api(policy), PODS) as pods:
+        wait_until(lambda: time.monotonic() - began > policy.within * 4)
+        cluster.remove(PODS, "backstage-a")
+        wait_until(lambda: len(pods.objects) == 1)
+
+    assert pods.gaps == [GAP]
 
 
 def test_watch_that_is_refused_ends_what_relies_on_it(cluster: FakeCluster, server: Server) -> None:

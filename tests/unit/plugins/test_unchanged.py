@@ -58,7 +58,7 @@ class Detector:
 def watched(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project on whose target somebody keeps an eye all the time; evidence is not what matters here."""
     nothing = dict.fromkeys(("client", "reference", "environment", "started"))
-    project.opens(opened_as(SimpleNamespace(change_detector=Detector(), tested={}, secrets=(), **nothing)))
+    project.opens(opened_as(SimpleNamespace(change_detector=Detector(), tested={}, **nothing)))
     monkeypatch.setattr(unchanged, "LOOK_EVERY", 0)
     monkeypatch.setattr(judging, "collect", lambda *_: None)
     monkeypatch.setattr(judging, "Objects", lambda _: None)

@@ -105,9 +105,11 @@ def test_no_answer_is_the_probers_trouble_where_the_control_page_fails_too(
         way.client()
 
 
-def test_pinned_address_keeps_the_name() -> None:
-    """Connection to the address; TLS and Host speak of the portal."""
-    way = portal_of(PortalTable.model_validate({**PORTAL, "auth": "none", "pinned_address": "127.0.0.9"}), timeout=1)
+@pytest.mark.parametrize("hostname", ["portal.test", "xn--bcher-kva.test"])
+def test_pinned_address_keeps_the_name(hostname: str) -> None:
+    """Connection to the address; TLS and Host speak of the portal, in the letters that DNS knows."""
+    table = {**PORTAL, "hostname": hostname, "auth": "none", "pinned_address": "127.0.0.9"}
+    way = portal_of(PortalTable.model_validate(table), timeout=1)
     sent: list[httpx.Request] = []
 
     class Recording(PinnedTransport):
@@ -117,9 +119,9 @@ def test_pinned_address_keeps_the_name() -> None:
                 super().handle_request(request)
             return httpx.Response(200)
 
-    with way.client(transport=Recording(Pin("portal.test", "127.0.0.9"), verify=False)) as http:
-        http.get("https://portal.test:1/")
+    with way.client(transport=Recording(Pin(hostname, "127.0.0.9"), verify=False)) as http:
+        http.get(f"https://{hostname}:1/")
 
     assert str(sent[0].url) == "https://127.0.0.9:1/"
-    assert sent[0].headers["Host"] == "portal.test:1"
-    assert sent[0].extensions["sni_hostname"] == "portal.test"
+    assert sent[0].headers["Host"] == f"{hostname}:1"
+    assert sent[0].extensions["sni_hostname"] == hostname
