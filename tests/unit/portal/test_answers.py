@@ -1,4 +1,4 @@
-"""One request at one address: what came back, what it is taken for, and what it means when nothing did."""
+"""One request to one address: how the response is parsed and judged, and what a missing response means."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PAGE = f"<html>{PORTAL.marker}></html>"
 
 
 def portal(address: str = "127.0.0.1", portal: PortalTable = PORTAL) -> Portal:
-    """A way to the portal."""
+    """A Portal at this address, with no CA file and a timeout of 5 s."""
     return Portal(HOSTNAME, address, None, 5, portal)
 
 
@@ -41,33 +41,33 @@ async def _answer(request: web.Request) -> web.Response:
 
 @pytest.fixture
 def port(serve: Callable[[web.Application], str]) -> int:
-    """Port of a server that says what it was asked for."""
+    """Port of a server that echoes the Host header and the path of each request."""
     app = web.Application()
     app.router.add_get("/{path:.*}", _answer)
     return httpx.URL(serve(app)).port or 0
 
 
 def test_request_goes_to_the_address_and_asks_for_the_name(port: int) -> None:
-    """DNS is not asked, and the server hears the portal's name."""
+    """The request goes to the given address without a DNS lookup and carries the portal's hostname."""
     answer = fetch(portal(), f"http://{HOSTNAME}:{port}/page?a=b")
 
     assert answer == Answer("127.0.0.1", 200, body=f"{HOSTNAME}:{port} wants /page?a=b", generated_by_proxy=True)
 
 
 def test_request_may_ask_for_another_name_than_tls_does(port: int) -> None:
-    """What is no portal's can be asked for at the portal's address."""
+    """A hostname that the portal does not serve can still be requested at the portal's address."""
     assert fetch(portal(), f"http://{HOSTNAME}:{port}/", host="nobody.invalid").body == "nobody.invalid wants /"
 
 
 def test_redirect_is_an_answer(port: int) -> None:
-    """It is not followed."""
+    """A redirect is returned as it is, not followed."""
     answer = fetch(portal(), f"http://{HOSTNAME}:{port}/old")
 
     assert (answer.status, answer.location) == (301, f"https://{HOSTNAME}:{port}/new")
 
 
 def test_silence_is_an_answer_that_says_why() -> None:
-    """A load balancer that is not there breaks the portal's promise, as long as nothing speaks against it."""
+    """A refused connection is an answer without a status, unless the control page shows that the prober is at fault."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
 
@@ -84,7 +84,7 @@ def test_silence_is_an_answer_that_says_why() -> None:
     ],
 )
 def test_answer_is_shown_in_few_words(answer: Answer, text: str) -> None:
-    """A page's text is nobody's business; what a load balancer says for itself is short."""
+    """A page's text is left out of messages; a load balancer's own short error text is kept."""
     assert str(answer) == text
 
 
@@ -103,7 +103,7 @@ def test_answer_is_shown_in_few_words(answer: Answer, text: str) -> None:
     ],
 )
 def test_own_page_is_known_by_what_only_it_has(answer: Answer, portal: PortalTable, *, own: bool) -> None:
-    """A 200 alone proves nothing; behind a sign-in the sign-in is what shows."""
+    """A status 200 alone proves nothing; behind IAP the sign-in redirect is what identifies the portal."""
     assert is_backstage_page(answer, portal) is own
 
 
@@ -121,12 +121,12 @@ def test_own_page_is_known_by_what_only_it_has(answer: Answer, portal: PortalTab
     ],
 )
 def test_redirect_is_for_good_and_to_the_same_page(status: int, location: str, *, good: bool) -> None:
-    """A temporary one, or one to the front page, is another."""
+    """A temporary redirect, or one to the front page, does not count."""
     assert redirects_to(Answer("", status, location=location), f"https://{HOSTNAME}/a?b=c") is good
 
 
-def raised(cause: BaseException) -> httpx.ConnectError:
-    """As httpx raises it."""
+def connect_error(cause: BaseException) -> httpx.ConnectError:
+    """The cause wrapped in a ConnectError, as httpx raises it."""
     error = httpx.ConnectError("connect")
     error.__cause__ = cause
     return error
@@ -136,14 +136,14 @@ def raised(cause: BaseException) -> httpx.ConnectError:
     ("error", "kind", "text"),
     [
         pytest.param(
-            raised(ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")),
+            connect_error(ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")),
             AssertionError,
             "expected: an answer\nseen: ConnectError: 10.0.0.1: Connection refused\n"
             f"look next: curl -v https://{HOSTNAME}/",
             id="refused",
         ),
         pytest.param(
-            raised(ssl.SSLError(1, "[SSL: TLSV1_UNRECOGNIZED_NAME] unrecognized name")),
+            connect_error(ssl.SSLError(1, "[SSL: TLSV1_UNRECOGNIZED_NAME] unrecognized name")),
             AssertionError,
             "expected: an answer\nseen: 10.0.0.1: [SSL: TLSV1_UNRECOGNIZED_NAME] unrecognized name\n"
             "look next: openssl s_client -connect 10.0.0.1:443",
@@ -166,14 +166,14 @@ def raised(cause: BaseException) -> httpx.ConnectError:
 def test_no_answer_breaks_the_promise_unless_it_lies_with_the_prober(
     error: OSError | httpx.RequestError, kind: type[Exception], text: str
 ) -> None:
-    """What is said is the innermost cause, at which address."""
+    """The message names the innermost cause and the address; an unreachable network is the prober's problem."""
     found = no_answer_error(portal("10.0.0.1"), "an answer", error)
 
     assert (type(found), str(found)) == (kind, text)
 
 
 def test_no_answer_is_no_verdict_if_the_control_page_does_not_answer_either() -> None:
-    """Nothing is said about the portal then; a request ends at once."""
+    """If the control page is unreachable as well, nothing can be said about the portal: the request raises."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     cut_off = PORTAL.model_copy(update={"control_url": f"http://127.0.0.1:{port}/"})
@@ -189,18 +189,18 @@ def test_no_answer_is_no_verdict_if_the_control_page_does_not_answer_either() ->
 
 
 def test_refused_certificate_is_said_in_its_own_words() -> None:
-    """Why a client does not trust it, not where in the library it was raised."""
+    """The message says why the client rejects the certificate, not where in OpenSSL the error was raised."""
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error.verify_message = "certificate has expired"
 
-    assert answers.reason(raised(error)) == "its certificate is refused: certificate has expired"
+    assert answers.reason(connect_error(error)) == "its certificate is refused: certificate has expired"
 
 
 def test_connection_is_new_and_trusts_only_the_given_authority(tmp_path: Path) -> None:
-    """A file without certificates is an error of the environment, not of the portal."""
+    """Each fetch loads the CA file; a file without certificates is a configuration error, not a broken promise."""
     empty = tmp_path / "ca.pem"
     empty.write_text("")
-    nobody = Portal(HOSTNAME, "127.0.0.1", empty, 5, PORTAL)
+    without_trust = Portal(HOSTNAME, "127.0.0.1", empty, 5, PORTAL)
 
     with pytest.raises(ssl.SSLError):
-        fetch(nobody, "/")
+        fetch(without_trust, "/")

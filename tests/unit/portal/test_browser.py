@@ -1,4 +1,4 @@
-"""What of a page is pure: which links are entities, what was seen in words, how Chromium is told of a target."""
+"""Parsing of a rendered page, messages about it, and the flags that Chromium is started with."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BLANK = replace(CATALOG, entities=(), text="")
 
 
 def test_links_to_entities_are_told_from_others() -> None:
-    """The catalog's menu entry is none, nor is a page about an entity; each entity counts once."""
+    """Menu entries and an entity's sub-pages are not entity links, and each entity counts once."""
     addresses = [
         "https://portal.example/catalog/default/component/Aligner",
         "/catalog/default/component/aligner",
@@ -58,13 +58,13 @@ def test_links_to_entities_are_told_from_others() -> None:
     ids=["catalog", "sign-in", "blank", "error"],
 )
 def test_page_is_told_in_few_words(shown: RenderedPage, text: str) -> None:
-    """What was seen, as messages have it."""
+    """The text is the one that failure messages quote."""
     assert str(shown) == text
 
 
 @pytest.mark.parametrize(("auth", "enough"), [("none", False), ("guest", False), ("iap", False), ("bearer", True)])
 def test_sign_in_page_is_enough_only_where_nobody_can_be_signed_in(auth: str, *, enough: bool) -> None:
-    """A token for the API is none for the page."""
+    """A bearer token works for the API but cannot sign a browser in, so only then is the sign-in page enough."""
     assert browser.is_expected(CATALOG, auth)
     assert not browser.is_expected(BLANK, auth)
     assert browser.is_expected(SIGN_IN, auth) is enough
@@ -72,7 +72,7 @@ def test_sign_in_page_is_enough_only_where_nobody_can_be_signed_in(auth: str, *,
 
 
 def test_chromium_is_told_only_what_the_environment_says() -> None:
-    """With DNS and a public certificate it finds its way like any user's."""
+    """With DNS and a public certificate no flag is added; a pinned address and a private CA's key each add one."""
     public = Portal("portal.example", None, None, 1.0, PORTAL)
 
     assert browser.chromium_flags(public, "") == [*browser.FLAGS]
@@ -84,22 +84,23 @@ def test_chromium_is_told_only_what_the_environment_says() -> None:
 
 
 def test_key_hash_is_that_of_the_public_key() -> None:
-    """A renewed certificate of the same key has the same hash."""
+    """The hash covers the public key only, so a renewed certificate with the same key has the same hash."""
     key = ec.derive_private_key(7, ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "portal.example")])
-    began = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
     def certificate(days: int) -> bytes:
-        built = x509.CertificateBuilder(name, name, key.public_key(), days, began, began + dt.timedelta(days))
+        built = x509.CertificateBuilder(name, name, key.public_key(), days, start, start + dt.timedelta(days))
         return built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
     assert browser.key_hash(certificate(1)) == browser.key_hash(certificate(2))
+    # The expected value is the output of:
     # openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64
     assert browser.key_hash(certificate(1)) == "EQhmSc0+XRiSIApCALFlu+pcn5tHyoN5LU+aHvDciSE="
 
 
 def test_machine_without_a_browser_gives_no_verdict(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It is the prober that lacks something."""
+    """A missing browser is the prober's problem, not the portal's."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(NoVerdictError) as failed:

@@ -1,4 +1,4 @@
-"""The certificate that a server shows, against servers on the loopback that do just that."""
+"""Reading the certificate that a server presents, from TLS servers on the loopback."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority and the key of all that it certifies."""
+    """A certificate authority; it signs every certificate with its own key."""
 
     key: ec.EllipticCurvePrivateKey
     directory: Path
 
     @property
     def file(self) -> Path:
-        """Its own certificate."""
+        """The authority's own certificate, as a PEM file."""
         return self.certificate("authority", days=30, ca=True)
 
     def certificate(self, *names: str, days: int, ca: bool = False) -> Path:
-        """Certificate and key in one file."""
+        """A PEM file with the certificate and its key, valid for so many days from now."""
         end = datetime.now(UTC) + timedelta(days=days)
         certificate = (
             x509.CertificateBuilder(
@@ -63,13 +63,13 @@ def _name(text: str) -> x509.Name:
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
-    """Who signs."""
+    """The certificate authority that the environment trusts."""
     return Authority(ec.generate_private_key(ec.SECP256R1()), tmp_path)
 
 
 @contextlib.contextmanager
-def showing(certificate: Path) -> Iterator[int]:
-    """Port of a server with a certificate."""
+def tls_server(certificate: Path) -> Iterator[int]:
+    """Port of a TLS server that presents this certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -78,19 +78,20 @@ def showing(certificate: Path) -> Iterator[int]:
         try:
             yield listening.getsockname()[1]
         finally:
+            # Closing alone would leave the thread blocked in accept().
             listening.shutdown(socket.SHUT_RDWR)
             thread.join()
 
 
-def shown(certificate: Path, ca_file: Path) -> PresentedCertificate:
-    """What a server with this certificate shows to whoever trusts that authority."""
-    with showing(certificate) as port:
+def presented(certificate: Path, ca_file: Path) -> PresentedCertificate:
+    """What a client that trusts this CA file reads from a server with this certificate."""
+    with tls_server(certificate) as port:
         return fetch_certificate("127.0.0.1", HOSTNAME, ca_file, timeout=5, port=port)
 
 
 def test_good_certificate_is_trusted_and_says_what_it_is_for(authority: Authority) -> None:
-    """Names and end are those that were certified."""
-    found = shown(authority.certificate(HOSTNAME, "*.lab.test", days=20), authority.file)
+    """The names and the expiry are those in the certificate."""
+    found = presented(authority.certificate(HOSTNAME, "*.lab.test", days=20), authority.file)
 
     assert found.verify_error == ""
     assert found.certificate.names == (HOSTNAME, "*.lab.test")
@@ -99,24 +100,24 @@ def test_good_certificate_is_trusted_and_says_what_it_is_for(authority: Authorit
 
 
 def test_expired_certificate_is_shown_and_not_trusted(authority: Authority) -> None:
-    """It can be told when it expired, though no client would go on."""
-    found = shown(authority.certificate(HOSTNAME, days=-3), authority.file)
+    """An expired certificate is still read, so that the message can say when it expired."""
+    found = presented(authority.certificate(HOSTNAME, days=-3), authority.file)
 
     assert found.verify_error == "certificate has expired"
     assert -3.1 < found.certificate.days_left(datetime.now(UTC)) <= -3
 
 
 def test_certificate_of_a_stranger_is_not_trusted(authority: Authority, tmp_path: Path) -> None:
-    """Trust comes from the environment's authority alone."""
+    """Only the environment's CA is trusted."""
     (tmp_path / "other").mkdir()
     other = Authority(ec.generate_private_key(ec.SECP256R1()), tmp_path / "other")
 
-    assert shown(other.certificate(HOSTNAME, days=20), authority.file).verify_error != ""
+    assert presented(other.certificate(HOSTNAME, days=20), authority.file).verify_error != ""
 
 
 def test_certificate_for_another_name_is_trusted_and_not_for_this_one(authority: Authority) -> None:
-    """The two defects are told apart."""
-    found = shown(authority.certificate("other.lab.test", days=20), authority.file)
+    """An untrusted certificate and one for another hostname are two different findings."""
+    found = presented(authority.certificate("other.lab.test", days=20), authority.file)
 
     assert found.verify_error == ""
     assert not found.certificate.is_for(HOSTNAME)
@@ -135,7 +136,7 @@ def test_certificate_for_another_name_is_trusted_and_not_for_this_one(authority:
     ],
 )
 def test_certificate_is_for_a_name_or_for_all_beside_it(name: str, *, good: bool) -> None:
-    """A wildcard stands for one label and no more."""
+    """A wildcard stands for exactly one label."""
     assert Certificate((name,), "CN=lab", NOW).is_for(HOSTNAME) is good
 
 
@@ -147,12 +148,12 @@ def test_certificate_is_for_a_name_or_for_all_beside_it(name: str, *, good: bool
     ],
 )
 def test_expiry_is_said_in_days_and_as_a_date(end: datetime, text: str) -> None:
-    """How urgent it is, and when it was or will be."""
+    """The message shows both the days left and the date."""
     assert expiry(Certificate((), "CN=lab", end), NOW) == text
 
 
 def test_server_that_hangs_up_is_an_error_of_the_connection() -> None:
-    """What it means is for others to say."""
+    """The reader raises the connection error; the caller decides what it means."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
 
@@ -161,8 +162,8 @@ def test_server_that_hangs_up_is_an_error_of_the_connection() -> None:
 
 
 def test_authority_that_cannot_be_read_is_no_verdict(authority: Authority, tmp_path: Path) -> None:
-    """It is the environment's file that is wrong, not the portal's certificate."""
+    """A CA file without certificates is an error of the environment, not of the portal."""
     (tmp_path / "empty.pem").write_text("")
 
     with pytest.raises(NoVerdictError, match=r"^expected: certificates to trust in .*empty.pem\nseen: "):
-        shown(authority.certificate(HOSTNAME, days=20), tmp_path / "empty.pem")
+        presented(authority.certificate(HOSTNAME, days=20), tmp_path / "empty.pem")

@@ -1,4 +1,4 @@
-"""How a user comes to the portal: signed in as the environment says, at the address that it says."""
+"""Access to the portal: sign-in as the environment declares it, at the address that it declares."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ PORTAL: dict[str, Any] = {"hostname": "portal.test", "tls_minimum": "TLSv1.2", "
 Answer = Callable[[httpx.Request], httpx.Response]
 
 
-def portal(monkeypatch: pytest.MonkeyPatch, answer: Answer, **portal: object) -> Portal:
-    """The way to a portal that answers so."""
-    found = portal_of(PortalTable.model_validate({**PORTAL, **portal}), timeout=1)
+def portal_with(monkeypatch: pytest.MonkeyPatch, answer: Answer, **table: object) -> Portal:
+    """A Portal whose requests the handler answers."""
+    found = portal_of(PortalTable.model_validate({**PORTAL, **table}), timeout=1)
     transport = httpx.MockTransport(answer)
     anonymous = Portal.anonymous
     monkeypatch.setattr(
@@ -30,17 +30,17 @@ def portal(monkeypatch: pytest.MonkeyPatch, answer: Answer, **portal: object) ->
 
 
 def echo(request: httpx.Request) -> httpx.Response:
-    """The token for whoever asks as guest, else what was sent."""
+    """Return a token for the guest sign-in, else the request's headers as JSON."""
     if request.url.path == "/api/auth/guest/refresh":
         return httpx.Response(200, json={"backstageIdentity": {"token": "guest's"}})
     return httpx.Response(200, json=dict(request.headers))
 
 
 def test_guest_is_signed_in_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the portal's own token."""
-    way = portal(monkeypatch, echo, auth="guest")
+    """The client sends the token that the portal issues to guests."""
+    portal = portal_with(monkeypatch, echo, auth="guest")
 
-    with way.client(headers={"Accept": "text/html"}) as http:
+    with portal.client(headers={"Accept": "text/html"}) as http:
         seen = http.get("/").json()
 
     assert (seen["authorization"], seen["accept"]) == ("Bearer guest's", "text/html")
@@ -48,7 +48,7 @@ def test_guest_is_signed_in_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_user_of_iap_is_signed_in_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For the proxy by Google's identity token, for Backstage by the token that it gives in return."""
+    """IAP gets Google's identity token, and Backstage the token that it issues in exchange."""
     asked: list[str | None] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -56,32 +56,32 @@ def test_user_of_iap_is_signed_in_twice(monkeypatch: pytest.MonkeyPatch) -> None
         return httpx.Response(200, json={"backstageIdentity": {"token": "user's"}})
 
     monkeypatch.setattr(fixtures.portal.client, "iap_token", lambda audience: f"token for {audience}")
-    way = portal(monkeypatch, answer, auth="iap", iap_audience="portal")
+    portal = portal_with(monkeypatch, answer, auth="iap", iap_audience="portal")
 
-    assert way.headers == {"Proxy-Authorization": "Bearer token for portal", "Authorization": "Bearer user's"}
+    assert portal.headers == {"Proxy-Authorization": "Bearer token for portal", "Authorization": "Bearer user's"}
     assert asked == ["Bearer token for portal"]
 
 
 def test_bearer_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the variable that the file names, or there is no verdict."""
-    way = portal(monkeypatch, echo, auth="bearer", token_variable="PORTAL_TOKEN")  # noqa: S106 - a name
+    """The token is read from the variable that the file names; without it there is no verdict."""
+    portal = portal_with(monkeypatch, echo, auth="bearer", token_variable="PORTAL_TOKEN")  # noqa: S106 - a name
     monkeypatch.delenv("PORTAL_TOKEN", raising=False)
     with pytest.raises(NoVerdictError) as refused:
-        way.client()
+        portal.client()
     monkeypatch.setenv("PORTAL_TOKEN", "owner's")
 
     assert str(refused.value) == (
         "expected: a token for the portal in the variable PORTAL_TOKEN\nseen: none\nlook next: [portal] token_variable"
     )
-    assert way.headers == {"Authorization": "Bearer owner's"}
+    assert portal.headers == {"Authorization": "Bearer owner's"}
 
 
 def test_portal_that_lets_nobody_in_breaks_its_promise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Signing in needs the database: a 500 there is what users see."""
-    way = portal(monkeypatch, lambda _: httpx.Response(500), auth="guest")
+    """Sign-in needs the database, so a 500 there is what users see."""
+    portal = portal_with(monkeypatch, lambda _: httpx.Response(500), auth="guest")
 
     with pytest.raises(AssertionError) as broken:
-        way.client()
+        portal.client()
 
     assert str(broken.value) == (
         "expected: sign-in at https://portal.test/api/auth/guest/refresh\nseen: 500 Internal Server Error\n"
@@ -93,23 +93,23 @@ def test_portal_that_lets_nobody_in_breaks_its_promise(monkeypatch: pytest.Monke
 def test_no_answer_is_the_probers_trouble_where_the_control_page_fails_too(
     monkeypatch: pytest.MonkeyPatch, control: int, kind: type[Exception]
 ) -> None:
-    """A promise is not broken by the network of whoever looks."""
+    """A failure of the prober's own network must not break a promise."""
 
     def fail(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
 
-    way = portal(monkeypatch, fail, auth="guest", control_url="https://control.test/")
+    portal = portal_with(monkeypatch, fail, auth="guest", control_url="https://control.test/")
     monkeypatch.setattr(httpx, "get", lambda _url, **_options: httpx.Response(control))
 
     with pytest.raises(kind, match="expected: sign-in at"):
-        way.client()
+        portal.client()
 
 
 @pytest.mark.parametrize("hostname", ["portal.test", "xn--bcher-kva.test"])
 def test_pinned_address_keeps_the_name(hostname: str) -> None:
-    """Connection to the address; TLS and Host speak of the portal, in the letters that DNS knows."""
+    """The connection goes to the address; SNI and Host carry the hostname, in its IDNA form."""
     table = {**PORTAL, "hostname": hostname, "auth": "none", "pinned_address": "127.0.0.9"}
-    way = portal_of(PortalTable.model_validate(table), timeout=1)
+    portal = portal_of(PortalTable.model_validate(table), timeout=1)
     sent: list[httpx.Request] = []
 
     class Recording(PinnedTransport):
@@ -119,7 +119,7 @@ def test_pinned_address_keeps_the_name(hostname: str) -> None:
                 super().handle_request(request)
             return httpx.Response(200)
 
-    with way.client(transport=Recording(Pin(hostname, "127.0.0.9"), verify=False)) as http:
+    with portal.client(transport=Recording(Pin(hostname, "127.0.0.9"), verify=False)) as http:
         http.get(f"https://{hostname}:1/")
 
     assert str(sent[0].url) == "https://127.0.0.9:1/"

@@ -1,4 +1,4 @@
-"""DNS: what a resolver's answers mean, asked of a DNS server on the loopback."""
+"""How DNS answers are judged, with a DNS server on the loopback."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RECORDS = {
 
 
 def reply(query: dns.message.Message) -> dns.message.Message:
-    """What the server knows: some names, one that is broken, nothing of all others."""
+    """Records for known names, SERVFAIL for `broken.test`, NXDOMAIN for the rest."""
     [question] = query.question
     name, kind = question.name.to_text(omit_final_dot=True), dns.rdatatype.to_text(question.rdtype)
     answer = dns.message.make_response(query)
@@ -53,10 +53,9 @@ def reply(query: dns.message.Message) -> dns.message.Message:
 
 @pytest.fixture
 def look_up() -> Iterator[Lookup]:
-    """Asks that server."""
+    """A lookup that asks a DNS server running in a thread."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
-        # A closed socket wakes nobody up; an empty datagram does.
         port = server.getsockname()[1]
 
         def serve() -> None:
@@ -70,27 +69,28 @@ def look_up() -> Iterator[Lookup]:
         thread = threading.Thread(target=serve)
         thread.start()
         yield lookup("127.0.0.1", timeout=5, port=port)
+        # Closing the socket would not wake recvfrom() up; an empty datagram does.
         server.sendto(b"", ("127.0.0.1", port))
         thread.join()
 
 
 def test_answer_has_addresses_of_both_kinds(look_up: Lookup) -> None:
-    """IPv6 in the spelling in which other sources give it."""
+    """IPv6 addresses are normalised to the spelling that other sources use."""
     assert look_up(HOSTNAME) == DnsAnswer(frozenset({"10.0.0.1", "10.0.0.2", "2001:db8::1"}))
 
 
 def test_name_without_ipv6_has_the_others(look_up: Lookup) -> None:
-    """No address of a kind is an answer."""
+    """A name without AAAA records resolves to its A records."""
     assert look_up("control.test") == DnsAnswer(frozenset({"10.0.0.9"}))
 
 
 def test_name_that_is_not_there_is_an_answer(look_up: Lookup) -> None:
-    """The resolver knows, and users are told the same."""
+    """NXDOMAIN is what users get too, so it counts as an answer about the portal."""
     assert str(resolve(PORTAL.model_copy(update={"hostname": "gone.test"}), look_up)) == "there is no name gone.test"
 
 
 def test_name_that_alone_cannot_be_resolved_is_an_answer(look_up: Lookup) -> None:
-    """The resolver is well, as it knows another."""
+    """The resolver works for the control hostname, so the failure is the portal's."""
     found = resolve(PORTAL.model_copy(update={"hostname": "broken.test"}), look_up)
 
     assert not found.addresses
@@ -99,7 +99,7 @@ def test_name_that_alone_cannot_be_resolved_is_an_answer(look_up: Lookup) -> Non
 
 @pytest.mark.parametrize("control", [None, f"https://{HOSTNAME}/", "https://control.test/"])
 def test_resolver_that_fails_for_all_names_is_no_verdict(control: str | None) -> None:
-    """Nothing can be said about the portal's name."""
+    """Nothing can be said about the portal if the resolver fails for every name."""
 
     def silent(_name: str) -> DnsAnswer:
         raise NoAnswerError("timed out")

@@ -1,4 +1,4 @@
-"""The pinned address: for the portal's hostname, and for no other."""
+"""The pinned address applies to the portal's hostname and to no other."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ from fixtures.portal.pinned import Pin
     ],
 )
 def test_only_the_hostname_of_the_portal_is_pinned(pin: Pin, host: str, address: str | None) -> None:
-    """What else is asked, such as the control page, is found as DNS says."""
+    """Other hosts, such as the control page, are resolved through DNS."""
     assert pin.address_for(host) == address

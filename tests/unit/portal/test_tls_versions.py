@@ -1,4 +1,4 @@
-"""Versions of TLS: what a server accepts, and that this machine really offers each."""
+"""TLS versions: which ones a server accepts, and that this machine really offers each of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOSTNAME = "backstage.lab.test"
     "versions", [("TLSv1",), ("TLSv1.1",), ("TLSv1.2",), ("TLSv1.3",), ("TLSv1", "TLSv1.2"), ("TLSv1.2", "TLSv1.3")]
 )
 def test_versions_are_those_that_the_server_speaks(versions: tuple[str, ...]) -> None:
-    """Every version is really offered, and none is taken for another."""
+    """Each version is offered on its own, so none is mistaken for another."""
     names = tuple(tls_versions.VERSIONS)
     wanted = names[names.index(versions[0]) : names.index(versions[-1]) + 1]
 
@@ -28,7 +28,7 @@ def test_versions_are_those_that_the_server_speaks(versions: tuple[str, ...]) ->
 
 
 def test_server_that_speaks_no_tls_accepts_no_version(serve_nothing: int) -> None:
-    """An answer that is no TLS is a refusal."""
+    """A response that is not TLS counts as a refusal."""
     assert tls_versions.accepted_versions("127.0.0.1", HOSTNAME, timeout=5, port=serve_nothing) == ()
 
 
@@ -48,24 +48,25 @@ def serve_nothing() -> Iterator[int]:
         thread = threading.Thread(target=answer)
         thread.start()
         yield listening.getsockname()[1]
+        # Closing alone would leave the thread blocked in accept().
         listening.shutdown(socket.SHUT_RDWR)
         thread.join()
 
 
 def test_older_versions_are_all_below_the_minimum() -> None:
-    """What the environment asks for is the oldest that may be taken."""
+    """The configured minimum is the oldest version that a server may accept."""
     assert tls_versions.older_than("TLSv1.2") == ("TLSv1", "TLSv1.1")
     assert tls_versions.older_than("TLSv1.3") == ("TLSv1", "TLSv1.1", "TLSv1.2")
 
 
 def test_offer_is_proven_for_every_version() -> None:
-    """This machine can ask for all of them."""
+    """This machine can offer every version that the check asks for."""
     for version in tls_versions.VERSIONS:
         tls_versions.prove_offer(version)
 
 
 def test_offer_that_cannot_be_made_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine whose policy keeps quiet about an old version cannot say that it was refused."""
+    """If OpenSSL's policy suppresses an old version, its refusal proves nothing."""
     monkeypatch.setattr(tls_versions, "EVERY_CIPHER", "HIGH:@SECLEVEL=2")
 
     with pytest.raises(NoVerdictError) as refused:
