@@ -1,4 +1,4 @@
-"""One request: its phases, and what it is called when it goes wrong. Real connections, to a server in the same loop."""
+"""One request: its phases and the names of its failures, over real connections to a server in the same event loop."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from fixtures.traffic.plan import Page, TrafficPlan
 from fixtures.traffic.request import TrafficClient, reason
 
 PLAN = TrafficPlan("", None, None, {"Authorization": "Bearer token"}, Page("/", "backstage.io"), request_limit=5.0)
-HASTY = replace(PLAN, address="127.0.0.1", connect_limit=0.05, request_limit=0.1)
-"""A busy machine may take longer to look up a name, be it one that needs no asking."""
+IMPATIENT = replace(PLAN, address="127.0.0.1", connect_limit=0.05, request_limit=0.1)
+"""Short limits. The address is set because a name lookup, even a trivial one, can exceed them on a busy machine."""
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n<backstage.io>"
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def answering(answer: bytes, *, then_reset: bool = False) -> Handler:
-    """A server that says this to every request, and goes on or breaks the connection off."""
+    """A handler that sends this response to every request, then goes on reading or closes the connection."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.readuntil(b"\r\n\r\n"):
@@ -43,7 +43,7 @@ def answering(answer: bytes, *, then_reset: bool = False) -> Handler:
 
 @contextlib.asynccontextmanager
 async def serving(handler: Handler, certificate: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """Port of a server; waits for its connections to end."""
+    """Port of a server with this handler; on exit, waits until all its connections have ended."""
     connections: list[asyncio.Task[None]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -70,7 +70,7 @@ def rows_from(
     host: str = "127.0.0.1",
     certificate: ssl.SSLContext | None = None,
 ) -> list[TrafficRow]:
-    """What one client gets that sends a request of each of these kinds, one after the other."""
+    """Rows of one client that sends a request of each kind, one after the other."""
 
     async def ask() -> list[TrafficRow]:
         async with serving(handler, certificate) as port:
@@ -86,13 +86,13 @@ def rows_from(
 
 
 def row_from(handler: Handler, plan: TrafficPlan = PLAN, **options: str) -> TrafficRow:
-    """What a client gets that sends one request on a new connection."""
+    """The row of a single request on a new connection."""
     [row] = rows_from(handler, plan, **options)  # type: ignore[arg-type]
     return row
 
 
 def test_good_answer_has_its_marker() -> None:
-    """The row tells whom it was sent to and how long each phase took."""
+    """The row records the peer's address and the duration of each phase."""
     row = row_from(answering(PAGE))
 
     assert (row.outcome, row.status, row.address, row.detail) == ("good", 200, "127.0.0.1", "")
@@ -101,7 +101,7 @@ def test_good_answer_has_its_marker() -> None:
 
 
 def test_request_is_signed_in_and_asks_for_the_page_of_its_kind() -> None:
-    """The database's page is another one."""
+    """Database requests ask for another page than the rest."""
     asked = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -117,7 +117,7 @@ def test_request_is_signed_in_and_asks_for_the_page_of_its_kind() -> None:
 
 
 def test_new_connection_is_new_and_a_reused_one_is_kept() -> None:
-    """Only the first of the reused ones is opened; a new one is never taken from them nor left to them."""
+    """Only the first request of the reused kind opens a connection; new connections never enter or leave the pool."""
     rows = rows_from(answering(PAGE), kinds=("reused", "new", "reused", "new", "database"))
 
     assert [row.opened for row in rows] == [True, True, False, True, False]
@@ -125,10 +125,10 @@ def test_new_connection_is_new_and_a_reused_one_is_kept() -> None:
 
 
 def test_reused_connection_that_the_server_closes_in_time_costs_no_request() -> None:
-    """It says so, and the next request opens another."""
-    farewell = PAGE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+    """`Connection: close` announces it, and the next request opens a new connection."""
+    closing = PAGE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
 
-    rows = rows_from(answering(farewell), kinds=("reused", "reused"))
+    rows = rows_from(answering(closing), kinds=("reused", "reused"))
 
     assert [(row.outcome, row.opened) for row in rows] == [("good", True), ("good", True)]
 
@@ -143,7 +143,7 @@ def test_reused_connection_that_the_server_closes_in_time_costs_no_request() -> 
     ],
 )
 def test_answer_that_is_not_the_page_is_a_failure(answer: bytes, outcome: str, status: int) -> None:
-    """By its status, and where that is 200 by its body."""
+    """The status decides, and for a 200 the body."""
     row = row_from(answering(answer))
 
     assert (row.outcome, row.status) == (outcome, status)
@@ -153,31 +153,31 @@ def test_answer_that_is_not_the_page_is_a_failure(answer: bytes, outcome: str, s
     ("kind", "detail"), [(b"text/plain; charset=utf-8", "no healthy upstream"), (b"text/html", "")]
 )
 def test_words_of_a_load_balancer_are_kept_of_a_failed_answer(kind: bytes, detail: str) -> None:
-    """They tell what became of the backend; what an application says is left out."""
+    """A load balancer's plain text explains the backend's state; an application's HTML is left out."""
     head = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 20\r\nContent-Type: " + kind
 
     assert row_from(answering(head + b"\r\n\r\nno healthy upstream\n")).detail == detail
 
 
-@pytest.mark.parametrize(("begun", "phase"), [(b"", "first byte"), (PAGE[:-5], "body")])
-def test_connection_that_breaks_off_is_a_reset(begun: bytes, phase: str) -> None:
-    """Before the answer or in its midst; the last phase tells."""
-    row = row_from(answering(begun, then_reset=True))
+@pytest.mark.parametrize(("sent", "phase"), [(b"", "first byte"), (PAGE[:-5], "body")])
+def test_connection_that_breaks_off_is_a_reset(sent: bytes, phase: str) -> None:
+    """The last phase shows whether it broke off before the response or in the middle of it."""
+    row = row_from(answering(sent, then_reset=True))
 
     assert (row.outcome, row.status, list(row.phases)[-1]) == ("reset", None, phase)
 
 
-@pytest.mark.parametrize(("begun", "phase"), [(b"", "first byte"), (PAGE[:-5], "body")])
-def test_answer_that_does_not_end_in_time_is_too_slow(begun: bytes, phase: str) -> None:
-    """A request that hangs is given up."""
-    row = row_from(answering(begun), HASTY)
+@pytest.mark.parametrize(("sent", "phase"), [(b"", "first byte"), (PAGE[:-5], "body")])
+def test_answer_that_does_not_end_in_time_is_too_slow(sent: bytes, phase: str) -> None:
+    """A request that hangs is cancelled at the request limit."""
+    row = row_from(answering(sent), IMPATIENT)
 
     assert (row.outcome, row.detail, list(row.phases)[-1]) == ("too slow", "out of time", phase)
     assert row.seconds >= 0.1
 
 
 def test_closed_port_is_a_refused_connection() -> None:
-    """Nobody listens: that is an answer of the machine."""
+    """A closed port is refused by the machine at once, not by a timeout."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         closed = listener.getsockname()[1]
 
@@ -188,26 +188,27 @@ def test_closed_port_is_a_refused_connection() -> None:
 
 
 def test_connection_that_nobody_takes_is_a_timeout() -> None:
-    """A full backlog: the kernel drops what comes after it, as a black hole would."""
+    """With a full backlog the kernel drops further SYNs, as a black hole would."""
     with contextlib.ExitStack() as open_sockets, socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         address = listener.getsockname()
+        # Linux completes one connection more than the backlog says; the rest fill the queue of half-open ones.
         for _ in range(3):
             waiting = open_sockets.enter_context(socket.socket())
             waiting.settimeout(0)
             waiting.connect_ex(address)
-        plan = replace(HASTY, url=f"http://127.0.0.1:{address[1]}")
+        plan = replace(IMPATIENT, url=f"http://127.0.0.1:{address[1]}")
         row = asyncio.run(TrafficClient(plan).send("new", 0.0, 0.0))
 
     assert (row.outcome, row.detail, list(row.phases)) == ("connect timeout", "out of time", ["name", "connect"])
 
 
 async def unknown(_host: str, _port: int) -> str:
-    """A resolver that does not know the name."""
+    """Fail as a resolver that does not know the name."""
     raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
 async def silent(_host: str, _port: int) -> str:
-    """A resolver that does not answer."""
+    """Hang as a resolver that does not respond."""
     return str(await asyncio.Event().wait())
 
 
@@ -217,16 +218,16 @@ async def silent(_host: str, _port: int) -> str:
 def test_name_without_an_address_is_a_failure_of_the_name(
     monkeypatch: pytest.MonkeyPatch, resolver: object, detail: str
 ) -> None:
-    """The resolver's own words are kept."""
+    """The resolver's own error text is kept."""
     monkeypatch.setattr(traffic_request, "_first_address", resolver)
 
-    row = row_from(answering(PAGE), replace(HASTY, address=None), host="backstage.test")
+    row = row_from(answering(PAGE), replace(IMPATIENT, address=None), host="backstage.test")
 
     assert (row.outcome, row.detail, list(row.phases), row.address) == ("name", detail, ["name"], "")
 
 
 def test_server_that_does_not_speak_tls_is_a_failure_of_tls() -> None:
-    """The last phase is the one that failed."""
+    """The last phase listed is the one that failed."""
 
     async def handle(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(PAGE)
@@ -237,16 +238,16 @@ def test_server_that_does_not_speak_tls_is_a_failure_of_tls() -> None:
     assert (row.outcome, list(row.phases)) == ("tls", ["name", "connect", "tls"])
 
 
-@pytest.mark.parametrize("plan", [HASTY, replace(PLAN, request_limit=0.2)], ids=["of the phase", "of the request"])
+@pytest.mark.parametrize("plan", [IMPATIENT, replace(PLAN, request_limit=0.2)], ids=["of the phase", "of the request"])
 def test_silence_amid_tls_is_a_failure_of_tls_and_leaves_no_connection_open(plan: TrafficPlan) -> None:
-    """Whichever limit it is: the server, which waits for the connection's end, comes back."""
+    """Whichever limit ends the request, the connection is closed; the server waits for that, and the test with it."""
     row = row_from(answering(PAGE), plan, scheme="https")
 
     assert (row.outcome, row.detail, list(row.phases)) == ("tls", "out of time", ["name", "connect", "tls"])
 
 
 def certificate_for(name: str, folder: Path) -> tuple[ssl.SSLContext, str]:
-    """A server's side of TLS, and the file that a client must trust."""
+    """A server-side TLS context, and the path of the file that a client must trust."""
     key, subject = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
     now = datetime.now(UTC)
     certificate = (
@@ -278,7 +279,7 @@ def certificate_for(name: str, folder: Path) -> tuple[ssl.SSLContext, str]:
     ],
 )
 def test_certificate_must_be_for_the_hostname(tmp_path: Path, name: str, outcome: str, detail: str) -> None:
-    """Whatever address the connection is pinned to; no resolver is asked for it."""
+    """The check uses the hostname whatever address is pinned, and no resolver is asked."""
     context, trusted = certificate_for(name, tmp_path)
     plan = replace(PLAN, address="127.0.0.1", ca_file=trusted)
 
@@ -289,16 +290,16 @@ def test_certificate_must_be_for_the_hostname(tmp_path: Path, name: str, outcome
 
 
 def test_control_probe_takes_any_answer_for_an_answer() -> None:
-    """Only silence is the prober's trouble."""
+    """Any HTTP response shows that the prober's network works."""
 
-    async def reach(answer: bytes) -> str:
+    async def probe_result(answer: bytes) -> str:
         async with serving(answering(answer, then_reset=True)) as port:
             return await TrafficClient(PLAN).probe(f"http://127.0.0.1:{port}/", 1.0)
 
-    assert asyncio.run(reach(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")) == "good"
-    assert asyncio.run(reach(b"")) == "reset"
+    assert asyncio.run(probe_result(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")) == "good"
+    assert asyncio.run(probe_result(b"")) == "reset"
 
 
 def test_reason_quotes_no_header() -> None:
-    """Of an error that is none of the system's only the class is told."""
+    """For an error that is not an OSError only the class is named, since its text may contain a token."""
     assert reason(ValueError("Illegal header value b'Bearer secret'")) == "ValueError"

@@ -1,4 +1,4 @@
-"""Traffic as a whole: the process, the measure, and what it refuses to measure."""
+"""Traffic as a whole: the sending process, the measurement, and the states it refuses to measure."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from fixtures.traffic.running import Traffic, UnsteadyError, is_steady, steady_t
 from fixtures.waiting import DeadlinePassedError, wait_for
 
 PLAN = TrafficPlan("http://127.0.0.1", None, None, {}, Page("/", "backstage.io"), rate=100.0, request_limit=1.0)
-"""Five times the usual rate, so that a test sees in a second what else takes five."""
+"""Five times the usual rate, so that a test sees in one second what otherwise takes five."""
 
 
-class Portal:
-    """A server that answers with the status that it is told to, at the time that it is told."""
+class FakePortal:
+    """A server that answers 503 during a given window, else with a good page."""
 
     def __init__(self) -> None:
         self.fails_from = self.fails_until = float("inf")
@@ -36,7 +36,7 @@ class Portal:
         self.app.router.add_get("/{path:.*}", self._answer)
 
     def fail(self, after: float, seconds: float) -> None:
-        """Answer 503 for so long, some seconds from now."""
+        """Answer 503 for so many seconds, starting after a delay in seconds."""
         self.fails_from = time.time() + after
         self.fails_until = self.fails_from + seconds
 
@@ -48,16 +48,16 @@ class Portal:
 def test_outage_is_measured_to_within_a_period_of_each_kind(
     serve: Callable[[web.Application], str], tmp_path: Path
 ) -> None:
-    """A server that fails for 0.2 s on command; the longer ones are in benchmarks/traffic_outages.py."""
-    portal = Portal()
+    """The server fails for 0.2 s; longer outages are in benchmarks/traffic_outages.py."""
+    portal = FakePortal()
     plan = replace(PLAN, url=serve(portal.app), rate=200.0)
 
     with steady_traffic(plan, tmp_path / "traffic", steady=10, recovery=10) as traffic:
         portal.fail(after=0.05, seconds=0.2)
         traffic.wait_until_lasted(0.4)
 
-    # Not judged here: on a machine that is busy with something else this prober may rightly have no verdict. There,
-    # too, a request that the server was slow to take is answered by what it does later, as a user would see it.
+    # traffic.longest_outage() would rightly raise NoVerdictError on a busy machine, so the rows are compared directly.
+    # The tolerance includes the slowest request: a server that accepts late answers with its later state.
     for kind in KINDS:
         seen = [outage for outage in outages(traffic.rows) if outage.kind == kind]
         slowest = max(row.ended - row.scheduled for row in traffic.rows if row.kind == kind)
@@ -66,8 +66,8 @@ def test_outage_is_measured_to_within_a_period_of_each_kind(
 
 
 def test_traffic_dies_with_whoever_started_it(serve: Callable[[web.Application], str], tmp_path: Path) -> None:
-    """Even if that is killed without a chance to say goodbye."""
-    plan = replace(PLAN, url=serve(Portal().app))
+    """The sending process also ends when its parent is killed by SIGKILL."""
+    plan = replace(PLAN, url=serve(FakePortal().app))
     (tmp_path / "plan").write_text(plan.to_json())
     script = (
         "import os, pathlib, signal, sys\n"
@@ -87,6 +87,7 @@ def test_traffic_dies_with_whoever_started_it(serve: Callable[[web.Application],
     wait_for(
         "the sending process to end",
         lambda: Path("/proc", parent.stdout.strip(), "cmdline"),
+        # A zombie still has a folder in /proc, but an empty command line.
         until=lambda path: not path.exists() or not path.read_bytes(),
         within=5,
         look_next="ps",
@@ -95,8 +96,8 @@ def test_traffic_dies_with_whoever_started_it(serve: Callable[[web.Application],
 
 
 def test_traffic_ends_by_itself_after_its_longest_time(serve: Callable[[web.Application], str], tmp_path: Path) -> None:
-    """Then what it was to measure has no verdict; until then nothing was sent before it was due."""
-    plan = replace(PLAN, url=serve(Portal().app), rate=200.0, longest=0.3)
+    """A measurement that is cut off has no verdict; until then no request is sent before its scheduled time."""
+    plan = replace(PLAN, url=serve(FakePortal().app), rate=200.0, longest=0.3)
 
     folder = tmp_path / "traffic"
     with pytest.raises(NoVerdictError) as ended, steady_traffic(plan, folder, steady=5, recovery=5) as traffic:
@@ -113,7 +114,7 @@ def test_traffic_ends_by_itself_after_its_longest_time(serve: Callable[[web.Appl
 
 
 def test_sending_process_that_cannot_start_is_no_verdict(tmp_path: Path) -> None:
-    """The last line of its log says why."""
+    """The message quotes the last line of the process's log."""
     plan = replace(PLAN, ca_file=str(tmp_path / "none.pem"))
 
     with pytest.raises(NoVerdictError) as ended, steady_traffic(plan, tmp_path / "traffic", steady=5, recovery=5):
@@ -127,7 +128,7 @@ def test_sending_process_that_cannot_start_is_no_verdict(tmp_path: Path) -> None
 
 
 def test_rows_of_another_traffic_are_not_written_over(tmp_path: Path) -> None:
-    """They are evidence."""
+    """Earlier rows are evidence, so an existing folder is an error."""
     with pytest.raises(FileExistsError), sender_process(PLAN, tmp_path):
         pytest.fail("nothing was sent")
 
@@ -135,7 +136,7 @@ def test_rows_of_another_traffic_are_not_written_over(tmp_path: Path) -> None:
 def rows(
     seconds: float, bad: Callable[[TrafficRow], bool] = lambda _: False, begin: float = 1000.0
 ) -> list[TrafficRow]:
-    """Requests on schedule, those that are bad answered with 503."""
+    """Rows of requests on schedule; those matching `bad` are answered with 503."""
     plan = [
         TrafficRow(round(begin + number * PLAN.period(kind), 6), 0.0, kind, "/", "good", 0.01)
         for kind in KINDS
@@ -146,15 +147,15 @@ def rows(
 
 @pytest.fixture
 def record(tmp_path: Path) -> Callable[[list[TrafficRow]], Traffic]:
-    """Traffic over rows that are there already, of a process that still runs."""
+    """Appends rows to the files of a running sender and returns the Traffic that reads them."""
     for name in (REQUESTS, CONTROL):
         (tmp_path / name).touch()
     (tmp_path / LOG).write_text("priority raised to niceness -10\n")
 
     def add(new: list[TrafficRow]) -> Traffic:
         _append(tmp_path / REQUESTS, (asdict(row) for row in new))
-        looks = sorted({row.scheduled // 0.5 * 0.5 for row in new})
-        _append(tmp_path / CONTROL, (asdict(ProbeResult(scheduled, 0.01, 0.0, "good")) for scheduled in looks))
+        probed_at = sorted({row.scheduled // 0.5 * 0.5 for row in new})
+        _append(tmp_path / CONTROL, (asdict(ProbeResult(scheduled, 0.01, 0.0, "good")) for scheduled in probed_at))
         return Traffic(PLAN, tmp_path, lambda: None)
 
     return add
@@ -168,7 +169,7 @@ def _append(path: Path, lines: Iterator[dict[str, object]]) -> None:
 def test_traffic_refuses_to_begin_on_an_unsteady_state(
     record: Callable[[list[TrafficRow]], Traffic], tmp_path: Path
 ) -> None:
-    """What a disturbance costs could not be told."""
+    """Without a steady state the cost of a disturbance cannot be measured."""
     traffic = record(rows(1.0, bad=lambda row: row.kind == "database"))
 
     with pytest.raises(UnsteadyError) as refused:
@@ -184,7 +185,7 @@ def test_traffic_refuses_to_begin_on_an_unsteady_state(
 
 
 def test_traffic_measures_from_the_steady_state_on(record: Callable[[list[TrafficRow]], Traffic]) -> None:
-    """What was sent before is not judged."""
+    """Requests sent before the steady state are not judged."""
     traffic = record(rows(1.0, bad=lambda row: row.scheduled < 1000.3))
     traffic.start_measuring(within=0)
     record(rows(3.0, begin=1001.0))
@@ -195,7 +196,7 @@ def test_traffic_measures_from_the_steady_state_on(record: Callable[[list[Traffi
 
 
 def test_longest_outage_of_a_kind(record: Callable[[list[TrafficRow]], Traffic]) -> None:
-    """Of all kinds it is the longest of them."""
+    """Without a kind, the longest outage of all kinds is returned."""
     traffic = record(rows(3.0, bad=lambda row: row.kind == "database" and 1001 <= row.scheduled < 1001.5))
     traffic.start_measuring(within=0)
     record(rows(3.0, bad=lambda row: row.kind == "database" and 1004 <= row.scheduled < 1004.5, begin=1003.0))
@@ -207,7 +208,7 @@ def test_longest_outage_of_a_kind(record: Callable[[list[TrafficRow]], Traffic])
 def test_state_that_does_not_become_steady_again_is_told_with_its_cost(
     record: Callable[[list[TrafficRow]], Traffic], tmp_path: Path
 ) -> None:
-    """That is a broken promise, not a missing verdict."""
+    """A missing recovery is a broken promise, and the message includes what it cost."""
     traffic = record(rows(2.0, bad=lambda row: row.kind == "new" and row.scheduled >= 1001.0))
 
     error = traffic.wait_until_recovered(within=0)
@@ -223,7 +224,7 @@ def test_state_that_does_not_become_steady_again_is_told_with_its_cost(
 
 
 def test_too_few_requests_have_no_verdict(record: Callable[[list[TrafficRow]], Traffic], tmp_path: Path) -> None:
-    """Good as they may be; the prober's priority is told with it."""
+    """The count is too low even if all are good, and the message includes the prober's priority."""
     with pytest.raises(NoVerdictError) as refused:
         record(rows(0.9)).longest_outage()
 
@@ -237,7 +238,7 @@ def test_too_few_requests_have_no_verdict(record: Callable[[list[TrafficRow]], T
 def test_traffic_that_does_not_come_has_no_verdict(
     record: Callable[[list[TrafficRow]], Traffic], tmp_path: Path
 ) -> None:
-    """A portal that hangs has rows, too; without rows it is the prober."""
+    """A portal that hangs still produces rows; if there are none, the prober is at fault."""
     record(rows(1.0))
     traffic = Traffic(replace(PLAN, request_limit=0.0), tmp_path, lambda: None)
     traffic.start_measuring(within=0)
@@ -253,7 +254,7 @@ def test_traffic_that_does_not_come_has_no_verdict(
 def test_line_without_its_end_is_read_when_it_has_come(
     record: Callable[[list[TrafficRow]], Traffic], tmp_path: Path
 ) -> None:
-    """The process writes while it is read."""
+    """A line may be read while the sending process is still writing it."""
     first, second = rows(0.04)[:2]
     traffic = record([first])
     line = json.dumps(asdict(second))
@@ -290,5 +291,5 @@ def test_line_without_its_end_is_read_when_it_has_come(
     ],
 )
 def test_steady_is_when_enough_recent_requests_of_every_kind_were_good(seen: list[TrafficRow], *, steady: bool) -> None:
-    """Requests that hang are not over, so they are missed."""
+    """A hanging request has no row, so a missing row of a kind means the state is not steady."""
     assert is_steady(seen, PLAN) is steady
