@@ -1,4 +1,4 @@
-"""A cluster in which load is made."""
+"""A fake API server with pods that generate load, and the fixtures that connect to it."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ NAMES = ("load-1f-master", "load-1f-worker-1", "load-1f-worker-2")
 SETTINGS = LoadTable(workers=2, image="suite:1")
 
 
-class Kubelet:
-    """A cluster in which pods run as soon as they are made; a master that says it sends what it is told to."""
+class FakeApiServer:
+    """An API server whose pods run at once; the master's attach stream responds as Locust's master would."""
 
     def __init__(self) -> None:
         self.pods: dict[str, Json] = {}
-        self.heard: dict[str, list[str]] = {}
+        self.received: dict[str, list[str]] = {}
         self.streams: dict[str, web.WebSocketResponse] = {}
         self.state: Json = {"running": {}}
         self.clock = time.time
-        self.lost = ""
-        """Whose connection ends when the pressure is turned, with some last words."""
-        self.mute = False
-        """Whether the master goes without a word at the end."""
+        self.crashing_pod = ""
+        """Name of the pod whose stream ends with an error text when the pressure rate is set; empty for none."""
+        self.closes_silently = False
+        """Whether the master closes its stream at the end without reporting."""
 
     def application(self) -> web.Application:
-        """The API server."""
+        """The endpoints for pods, with watch and attach."""
         app = web.Application()
         app.router.add_post(PODS, self._create)
         app.router.add_get(PODS, self._list)
@@ -64,6 +64,7 @@ class Kubelet:
 
     async def _list(self, request: web.Request) -> web.Response:
         if "watch" in request.query:
+            # A watch that ends soon makes the client list again, which is how it learns of new pods.
             await asyncio.sleep(0.05)
             return web.Response(text="")
         return web.json_response({"metadata": {"resourceVersion": "1"}, "items": list(self.pods.values())})
@@ -77,51 +78,53 @@ class Kubelet:
         stream = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
         await stream.prepare(request)
         self.streams[name] = stream
-        heard = self.heard.setdefault(name, [])
+        received = self.received.setdefault(name, [])
         async for message in stream:
             if message.type is WSMsgType.BINARY:
+                # The first byte is the channel: 0 is stdin, 1 stdout, 2 stderr.
                 assert message.data[0] == 0
-                heard.append(message.data[1:].decode().rstrip("\n"))
+                received.append(message.data[1:].decode().rstrip("\n"))
                 if name.endswith("master"):
-                    await self._lead(stream, heard[-1])
+                    await self._respond_as_master(stream, received[-1])
         return stream
 
-    async def _lead(self, stream: web.WebSocketResponse, line: str) -> None:
-        """Answer as the master does: a count at once, a row for each rate, the end of it all at the end."""
+    async def _respond_as_master(self, stream: web.WebSocketResponse, line: str) -> None:
+        """Respond as the master does: a tick to the plan, a row to each pressure rate, the last tick to `end`."""
         if line == "end":
-            if self.mute:
+            if self.closes_silently:
                 await stream.close()
                 return
-            said = [format_line(Tick(0, {USERS: 2, PRESSURE: 9}, {USERS: 2, PRESSURE: 9})), "over"]
+            lines = [format_line(Tick(0, {USERS: 2, PRESSURE: 9}, {USERS: 2, PRESSURE: 9})), "over"]
         elif "plan" in line:
-            said = [format_line(Tick(self.clock(), {USERS: 0, PRESSURE: 0}, {USERS: 0, PRESSURE: 0}))]
+            lines = [format_line(Tick(self.clock(), {USERS: 0, PRESSURE: 0}, {USERS: 0, PRESSURE: 0}))]
         else:
-            said = [format_line(LoadRow(1, PRESSURE, 0.1, "good"))] if PRESSURE in line else []
-            if self.lost:
-                await self.streams[self.lost].send_bytes(b"\2gevent says\nMemoryError\n")
-                await self.streams[self.lost].close()
-        text = "".join(f"{each}\n" for each in said).encode()
-        for piece in (text[: len(text) // 2], text[len(text) // 2 :]):  # as lines may come
+            lines = [format_line(LoadRow(1, PRESSURE, 0.1, "good"))] if PRESSURE in line else []
+            if self.crashing_pod:
+                await self.streams[self.crashing_pod].send_bytes(b"\2gevent says\nMemoryError\n")
+                await self.streams[self.crashing_pod].close()
+        text = "".join(f"{each}\n" for each in lines).encode()
+        # Output may be split anywhere, also within a line.
+        for piece in (text[: len(text) // 2], text[len(text) // 2 :]):
             await stream.send_bytes(b"\1" + piece)
 
 
 @pytest.fixture
-def kubelet() -> Kubelet:
-    """The cluster."""
-    return Kubelet()
+def api_server() -> FakeApiServer:
+    """The fake API server, without pods."""
+    return FakeApiServer()
 
 
 @pytest.fixture
-def client(kubelet: Kubelet, serve: Callable[[web.Application], str]) -> GuardedClient:
-    """Of that cluster, with the permission to load and no other."""
+def client(api_server: FakeApiServer, serve: Callable[[web.Application], str]) -> GuardedClient:
+    """A client of that server, with the permissions to observe and to generate load only."""
     configuration = Configuration()
-    configuration.host = serve(kubelet.application())
+    configuration.host = serve(api_server.application())
     names = Namespaces("backstage", "backstage", "mcp", load="acceptance-load")
     return GuardedClient(configuration, Guard(frozenset({"observe", "load"}), names))
 
 
-class Memory:
-    """Keeps a journal."""
+class FakeLease:
+    """Stands in for the run's Lease and keeps what the journal writes to it."""
 
     run = "me"
 
@@ -129,18 +132,18 @@ class Memory:
         self.written: list[str] = []
 
     def annotate(self, _name: str, value: str, /) -> None:
-        """Write."""
+        """Keep the value of the annotation."""
         self.written.append(value)
 
 
 @pytest.fixture
-def memory() -> Memory:
-    """Of this run."""
-    return Memory()
+def lease() -> FakeLease:
+    """The Lease of this run."""
+    return FakeLease()
 
 
 @pytest.fixture
-def cluster(client: GuardedClient, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> InClusterLoad:
-    """Where load `1f` is made."""
+def cluster(client: GuardedClient, lease: FakeLease, monkeypatch: pytest.MonkeyPatch) -> InClusterLoad:
+    """Load in that cluster; its generated name is `1f`."""
     monkeypatch.setattr("fixtures.load.pods.secrets.token_hex", lambda _: "1f")
-    return InClusterLoad(client, Journal(memory), SETTINGS, within=5)
+    return InClusterLoad(client, Journal(lease), SETTINGS, within=5)

@@ -1,4 +1,4 @@
-"""The process that makes load alone, Locust and all."""
+"""The local process that generates load, with the real Locust."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.load.conftest import PLAN
 
 
 def test_gevent_stays_out_of_this_process() -> None:
-    """It changes sockets, threads and time for everything that was imported before."""
+    """Gevent patches sockets, threads and time for everything that is already imported."""
     assert experiment.__name__ in sys.modules
     assert "gevent" not in sys.modules
     assert "locust" not in sys.modules
@@ -29,7 +29,7 @@ def test_gevent_stays_out_of_this_process() -> None:
 
 @pytest.fixture
 def portal(serve: Callable[[web.Application], str]) -> tuple[str, list[str]]:
-    """A portal whose second query of the catalog finds nothing, and what it was asked."""
+    """URL of a portal whose second catalog query has a wrong body, and the requests it got."""
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -43,7 +43,7 @@ def portal(serve: Callable[[web.Application], str]) -> tuple[str, list[str]]:
 
 
 def test_process_sends_what_is_due_and_ends_with_its_input(portal: tuple[str, list[str]], tmp_path: Path) -> None:
-    """To the pinned address, signed in; a row for each request; rates change while it runs."""
+    """Requests go to the pinned address and are signed in, each has a row, and rates change while it runs."""
     url, asked = portal
     port = url.rpartition(":")[2]
     plan = LoadPlan(f"http://portal.test:{port}", "127.0.0.1", None, PLAN.headers, PLAN.pressure, users_rate=40)
@@ -66,12 +66,12 @@ def test_process_sends_what_is_due_and_ends_with_its_input(portal: tuple[str, li
 
 
 def kinds(seen: tuple[LoadRow, ...]) -> set[tuple[str, str]]:
-    """Kinds of requests and what became of them."""
+    """The kinds of the requests with their outcomes."""
     return {(row.kind, row.outcome) for row in seen}
 
 
 def test_process_that_does_not_start_leaves_no_verdict(tmp_path: Path) -> None:
-    """And says why in its log."""
+    """The error quotes the last line of the process's log."""
     process = subprocess.Popen(["false"], stdin=subprocess.PIPE, text=True)
     load = Load(LocalLoadGenerator(process, tmp_path / "load.log"), tmp_path)
     (tmp_path / "load.log").write_text("first\nModuleNotFoundError: no locust\n")

@@ -1,4 +1,4 @@
-"""The plan of a load: how it reaches the process, and what is due when."""
+"""The plan of a load: how it is passed to the process, and when its requests are due."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tests.unit.load.conftest import PLAN
 
 
 def test_plan_reaches_the_process_as_it_is() -> None:
-    """In one line; what signs a request in is in no text of it that somebody may see."""
+    """The plan is one line, and its repr hides the headers that sign requests in."""
     assert parse_plan(PLAN.to_json()) == PLAN
     assert "\n" not in PLAN.to_json()
     assert "secret" not in repr(PLAN)
 
 
 def test_nothing_is_due_before_a_rate_is_said() -> None:
-    """Nor once it is 0."""
+    """Setting the rate to 0 stops the schedule."""
     schedule = Schedule()
     assert schedule.due(100) == []
     schedule.set_rate(2, 100)
@@ -25,7 +25,7 @@ def test_nothing_is_due_before_a_rate_is_said() -> None:
 
 
 def test_requests_are_due_at_even_distances_however_late_it_is_asked() -> None:
-    """Nobody is left out and nobody is told twice."""
+    """Every due time is returned exactly once, even after a delay."""
     schedule = Schedule()
     schedule.set_rate(4, 100)
 
@@ -36,7 +36,7 @@ def test_requests_are_due_at_even_distances_however_late_it_is_asked() -> None:
 
 
 def test_new_rate_holds_from_now_on() -> None:
-    """Not for what was due already."""
+    """The next due time counts from the moment the rate changes."""
     schedule = Schedule()
     schedule.set_rate(1, 100)
     schedule.set_rate(10, 100.5)
@@ -45,7 +45,7 @@ def test_new_rate_holds_from_now_on() -> None:
 
 
 def test_shares_of_a_rate_are_together_as_even_as_the_rate() -> None:
-    """However many send, and none of them with the others."""
+    """The workers' shares interleave evenly without any communication between them."""
     shares = [Schedule() for _ in range(3)]
     for turn, each in enumerate(shares, 1):
         each.set_rate(6, 100, Share(turn, 3))
@@ -56,7 +56,7 @@ def test_shares_of_a_rate_are_together_as_even_as_the_rate() -> None:
 
 
 def test_counts_of_several_are_summed() -> None:
-    """Kind by kind."""
+    """The counts of each kind are added up."""
     ticks = [
         Tick(1, {USERS: 1, PRESSURE: 10}, {USERS: 1, PRESSURE: 9}),
         Tick(2, {USERS: 2, PRESSURE: 20}, {USERS: 2, PRESSURE: 18}),

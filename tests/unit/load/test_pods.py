@@ -1,4 +1,4 @@
-"""Pods that make load: what they are made of, and how those of a dead run are removed."""
+"""The manifest of load pods, and how the pods of a dead run are removed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from fixtures.lease.journal import EndLoad, Entry, Journal
 from fixtures.load import pods as load_pods
 from fixtures.load.pods import LoadPods
 from fixtures.objects.manifest import Field
-from tests.unit.load.conftest import Kubelet, Memory
+from tests.unit.load.conftest import FakeApiServer, FakeLease
 
 
 def test_pod_holds_nothing_secret_and_may_do_nothing() -> None:
-    """As the standard `restricted` of pod security asks; no identity, a deadline, an input that ends with us."""
+    """The pod fits the `restricted` Pod Security Standard, has no API token, and ends at a deadline or with stdin."""
     pod = Field(load_pods.manifest("acceptance-load", "1f", "load-1f-master", "suite:1", lifetime=99.6))
     spec, [container] = pod["spec"], list(pod["spec"]["containers"])
 
@@ -26,25 +26,25 @@ def test_pod_holds_nothing_secret_and_may_do_nothing() -> None:
     assert (container["stdin"].value, container["stdinOnce"].value) == (True, True)
 
 
-def test_load_of_a_dead_run_is_removed(client: GuardedClient, kubelet: Kubelet, memory: Memory) -> None:
-    """By the journal, where the environment has such pods; elsewhere the entry stays and is told."""
+def test_load_of_a_dead_run_is_removed(client: GuardedClient, api_server: FakeApiServer, lease: FakeLease) -> None:
+    """The journal names the load; an environment without `[load] workers` keeps the entry and reports it."""
     api = Api(client, RetryPolicy(within=1, every=0.01))
     pods = LoadPods(api, "acceptance-load", 1, "1f")
     pods.create("suite:1", 100)
     entry = Entry("dead", str(pods), EndLoad("1f"))
 
-    elsewhere = restored(Journal(memory, (entry,)), RestoreContext(api, lambda _: None, lambda *_: None, {}))
+    elsewhere = restored(Journal(lease, (entry,)), RestoreContext(api, lambda _: None, lambda *_: None, {}))
     assert elsewhere.left[0] == (
         "load 1f in acceptance-load (run dead): the environment has no `[load] workers`; --restore with one that has"
     )
     here = restored(
-        Journal(memory, (entry,)), RestoreContext(api, lambda _: None, lambda *_: None, {}, "acceptance-load")
+        Journal(lease, (entry,)), RestoreContext(api, lambda _: None, lambda *_: None, {}, "acceptance-load")
     )
 
     assert here.done == ("load 1f in acceptance-load (run dead)",)
-    assert kubelet.pods == {}
+    assert api_server.pods == {}
 
 
 def restored(journal: Journal, context: RestoreContext) -> Restored:
-    """What came of it."""
+    """The result of restoring this journal."""
     return restore(journal, "backstage/acceptance-backstage", context)

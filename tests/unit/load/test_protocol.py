@@ -1,4 +1,4 @@
-"""The share of a pod: what it is told, and where it finds its master."""
+"""The assignment of a pod: its share of the load and the address of its master."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.load.conftest import PLAN
 
 
 def test_part_reaches_the_pod_as_it_is() -> None:
-    """Each has its share; the master, which asks the portal for nothing, is told no secret."""
+    """Each worker has its share; the master sends no requests, so it gets no credentials."""
     master, first, second = assignments(PLAN, "10.0.0.9", 2)
 
     assert [parse_assignment(each.to_json()) for each in (master, first, second)] == [master, first, second]
@@ -23,7 +23,7 @@ def test_part_reaches_the_pod_as_it_is() -> None:
 
 
 def test_port_of_the_master_is_open_to_workers_only() -> None:
-    """The policy names the port that the code does."""
+    """The NetworkPolicy must name the same port as the code."""
     policy = yaml.safe_load(Path("manifests/load/networkpolicy.yaml").read_text())["spec"]
 
     [rule] = policy["ingress"]
