@@ -1,4 +1,4 @@
-"""A scale-out of the lab, as it was recorded."""
+"""A scale-out recorded in the lab."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ BEGAN: float = SEEN["began"]
 
 
 def changes(what: str) -> tuple[Change, ...]:
-    """What was seen of one kind of object."""
+    """The recorded changes of one kind of object."""
     return tuple(Change(at, kind, Field(body)) for at, kind, body in SEEN[what])
 
 
 @functools.cache
 def recording() -> Recording:
-    """As it was seen."""
+    """The whole recording."""
     return Recording(
         BEGAN,
         SEEN["before"],
@@ -48,4 +48,4 @@ ROWS = (
 
 MARKS = ((BEGAN, BEGINS), (BEGAN + 67.6, ENDS), (BEGAN + 133.7, SHRUNK))
 TICKS = tuple(Tick(BEGAN + at, {PRESSURE: 6 * at}, {PRESSURE: 6 * at}) for at in range(80))
-VISIT = ScaleResult(recording(), ROWS, TICKS, MARKS, "", "")
+RESULT = ScaleResult(recording(), ROWS, TICKS, MARKS, "", "")

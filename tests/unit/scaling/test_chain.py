@@ -1,4 +1,4 @@
-"""The chain of a scale-out, on what was seen of one in the lab: from two pods to five and back."""
+"""The chain of events of a scale-out recorded in the lab, from two pods to five and back."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.unit.scaling.conftest import BEGAN, recording
 LINKS = (ABOVE, RAISED, CREATED, SCHEDULED, READY, SERVING)
 
 
-def until(second: float) -> Recording:
-    """What had been seen by then, in seconds since the load began."""
+def recorded_until(second: float) -> Recording:
+    """The recording cut off so many seconds after the load began."""
     whole, end = recording(), BEGAN + second
 
     def early(seen: Iterable[Change]) -> tuple[Change, ...]:
@@ -34,7 +34,7 @@ def until(second: float) -> Recording:
 
 
 def test_every_link_is_timed_from_the_beginning_of_the_load() -> None:
-    """Those of the pods when the last of the three that were wanted was there."""
+    """Links about pods are timed when the last of the three new pods got there."""
     assert str(chain(recording())) == (
         "utilisation above target after 15.1 s; desired replicas raised after 27.2 s; pods created after 27.3 s; "
         "pods scheduled after 27.3 s; pods Ready after 57.1 s; pods receive traffic after 57.1 s"
@@ -55,19 +55,19 @@ def test_every_link_is_timed_from_the_beginning_of_the_load() -> None:
     ],
 )
 def test_links_that_were_not_seen_are_open(second: float, unseen: tuple[str, ...]) -> None:
-    """However far it came; at 55 s one of the three pods is Ready."""
-    assert chain(until(second)).missing == unseen
+    """At 55 s only one of the three pods is Ready, so the link is still missing."""
+    assert chain(recorded_until(second)).missing == unseen
 
 
 def test_what_was_wanted_and_why_is_known() -> None:
-    """The first step counts, not what the HPA wanted later."""
+    """The first increase counts, not later ones."""
     assert recording().increase == 3
     assert recording().rescaled == "New size: 5; reason: cpu resource utilization (percentage of request) above target"
-    assert (until(20).increase, until(20).rescaled) == (0, "")
+    assert (recorded_until(20).increase, recorded_until(20).rescaled) == (0, "")
 
 
 def test_pod_without_a_healthy_endpoint_receives_no_traffic() -> None:
-    """Neither without an endpoint, nor while the load balancer does not say that it is healthy."""
+    """A pod serves only with an endpoint and the load balancer's message that it is healthy."""
     seen = recording()
     unhealthy = tuple(replace(each, body=without_message(each.body)) for each in seen.pods)
 
@@ -76,7 +76,7 @@ def test_pod_without_a_healthy_endpoint_receives_no_traffic() -> None:
 
 
 def test_pod_without_the_gate_receives_traffic_when_its_endpoint_is_ready() -> None:
-    """A load balancer that says nothing is not waited for."""
+    """Without the readiness gate there is no load balancer's message to wait for."""
     seen = recording()
     ungated = tuple(replace(each, body=without_gate(without_message(each.body))) for each in seen.pods)
 
@@ -84,23 +84,23 @@ def test_pod_without_the_gate_receives_traffic_when_its_endpoint_is_ready() -> N
 
 
 def without_message(body: Field) -> Field:
-    """A pod of which the load balancer says something else than that it is healthy."""
+    """The pod with another message of the load balancer than that it is healthy."""
     return Field(json.loads(json.dumps(body.value).replace("Pod has become Healthy", "Pod does not belong to any NEG")))
 
 
 def without_gate(body: Field) -> Field:
-    """A pod that does not wait for the load balancer."""
+    """The pod without a readiness gate."""
     return Field({**body.mapping, "spec": {**body["spec"].mapping, "readinessGates": None}})
 
 
 def test_sizes_are_of_pods_that_stay_and_of_what_the_hpa_wanted() -> None:
-    """Two at the beginning and at the end, five between."""
+    """Two pods at the start and at the end, five in between."""
     assert recording().sizes == (2, 5)
-    assert until(20).sizes == (2, 2)
+    assert recorded_until(20).sizes == (2, 2)
 
 
 def test_deleted_pod_is_no_longer_there() -> None:
-    """All three that came have gone, each after its grace."""
+    """All three new pods are gone once their grace periods are over."""
     counts = [len(pods) for _, pods in pods_over_time(recording().pods)]
 
     assert (max(counts), counts[-1]) == (5, 2)

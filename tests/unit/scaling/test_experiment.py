@@ -1,4 +1,4 @@
-"""A scaling experiment on a deployment that grows or does not: how it steers the load, what it waits for and keeps."""
+"""A scaling experiment with a deployment that scales or does not: the rates it sets, what it waits for and records."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ WINDOW = "/spec/behavior/scaleDown/stabilizationWindowSeconds"
 LOOK_NEXT = "kubectl -n backstage describe hpa backstage"
 
 
-class Sent(Load):
-    """Load that nobody makes: it remembers how it was turned."""
+class FakeLoad(Load):
+    """Load that sends nothing and keeps the rates it is set to."""
 
     def __init__(self) -> None:
         self.folder = Path("results/load")
@@ -42,57 +42,59 @@ class Sent(Load):
         self.rates: list[float] = []
 
     def set_rate(self, *, pressure: float) -> None:
-        """Remember it."""
+        """Keep the rate."""
         self.rates.append(pressure)
 
     def check(self) -> None:
-        """It lasts."""
+        """Never fail."""
 
     def rows(self) -> tuple[LoadRow, ...]:
-        """Users are served all the time, and those who are looked for are always there."""
+        """Thirty good requests of users, one second in the future so that they count for any window."""
         return tuple(LoadRow(time.time() + 1, USERS, 0.1, "good") for _ in range(30))
 
     def ticks(self) -> tuple[Tick, ...]:
-        """All that was due was sent, within the second before now."""
+        """Everything due was sent within the last millisecond."""
+        # Two ticks, as what was offered is the difference between them.
         now = time.time()
         return (Tick(now - 0.001, {PRESSURE: 0}, {PRESSURE: 0}), Tick(now - 0.0005, {PRESSURE: 9}, {PRESSURE: 9}))
 
 
-class Deployment(ScaleRecorder):
-    """Two pods that use what they are told, and become three when the load is at its rate if they can."""
+class FakeRecorder(ScaleRecorder):
+    """A recorder of two pods with scripted CPU usage, which become three once the load is calibrated, if `grows`."""
 
-    def __init__(self, load: Sent, *ratios: float, grows: bool = True, shrinks: bool = True) -> None:
+    def __init__(self, load: FakeLoad, *ratios: float, grows: bool = True, shrinks: bool = True) -> None:
         self._load, self._ratios = load, list(ratios)
         self._grows, self._shrinks = grows, shrinks
         self._began = time.time()
 
     @property
     def loaded(self) -> bool:
-        """Whether the last of the ratios was seen, and the load is not over."""
+        """Whether all scripted ratios were read and the load is still on."""
         return not self._ratios and bool(self._load.rates) and self._load.rates[-1] > 0
 
     def usage(self) -> Usage | None:
-        """0.1 without load, then the next of the ratios in a window that has just begun."""
+        """0.1 without load, then the next scripted ratio, each in a metrics window that has just begun."""
         if not self._load.rates:
             return Usage(0, 0, 0.1)
+        # Only windows that begin after the last change of the rate count, so this one begins a little later.
         now = time.time() + 1
         return Usage(now, now, self._ratios.pop(0) if self._ratios else AIM_RATIO)
 
     @property
     def autoscaler(self) -> Autoscaler:
-        """As the lab's, with three pods while they are needed."""
-        left = self._load.rates[-1:] == [0] and self._shrinks
-        size = 3 if self._grows and self._load.rates and not left and not self._ratios else 2
+        """The lab's HPA, with three replicas while the load is on."""
+        over = self._load.rates[-1:] == [0] and self._shrinks
+        size = 3 if self._grows and self._load.rates and not over and not self._ratios else 2
         body = patched(patched(HPA, "/status/desiredReplicas", size), "/status/currentReplicas", size)
         return autoscaler_of(Field(body))
 
     @property
     def pods(self) -> tuple[Pod, ...]:
-        """As many as the HPA says."""
+        """As many pods as the HPA has current replicas."""
         return tuple(Pod(Field(PODS[number % 2])) for number in range(self.autoscaler.current))
 
     def recording(self, began: float, before: int) -> Recording:
-        """A third pod that was there at once, if it is wanted."""
+        """A recording in which the third pod, if desired, was Ready at once."""
         now = time.time() + 1
         third = patched(PODS[0], "/metadata/uid", "third")
         wanted = self.autoscaler.desired > before
@@ -109,23 +111,25 @@ class Deployment(ScaleRecorder):
 
 
 @pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_poll_period(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment, "POLL_PERIOD", 0.001)
 
 
-def scaled_out_and_in(deployment: Deployment, load: Sent, timeouts: Timeouts, scaled: Scaled = SCALED) -> ScaleResult:
-    """What was seen of it; the request takes 33 ms, of 264 millicores that both pods may use."""
-    experiment = ScaleExperiment(deployment, load, scaled, timeouts, 2)
+def scaled_out_and_in(
+    recorder: FakeRecorder, load: FakeLoad, timeouts: Timeouts, scaled: Scaled = SCALED
+) -> ScaleResult:
+    """The result of a scale-out and scale-in; one request costs 33 ms of CPU, and the target of both pods is 264m."""
+    experiment = ScaleExperiment(recorder, load, scaled, timeouts, 2)
     experiment.scale_out(0.033)
     experiment.scale_in()
     return experiment.result()
 
 
 def test_crowd_comes_until_the_new_pods_serve_and_goes_until_they_are_gone() -> None:
-    """At the rate that the first look suggests, and then at none."""
-    load = Sent()
+    """The load runs at the rate that the first usage suggests until the new pods serve, and then stops."""
+    load = FakeLoad()
 
-    seen = scaled_out_and_in(Deployment(load), load, Timeouts())
+    seen = scaled_out_and_in(FakeRecorder(load), load, Timeouts())
 
     assert load.rates == [pytest.approx(5.2), 0]
     assert [what for _, what in seen.marks] == [BEGINS, GROWN, ENDS, SHRUNK]
@@ -134,20 +138,20 @@ def test_crowd_comes_until_the_new_pods_serve_and_goes_until_they_are_gone() -> 
 
 
 def test_load_is_turned_until_the_pods_are_past_their_target() -> None:
-    """Up when they used too little, down when too much, in each whole window of metrics."""
-    load = Sent()
+    """The rate rises if usage is too low and falls if it is too high, once per metrics window."""
+    load = FakeLoad()
 
-    scaled_out_and_in(Deployment(load, 0.36, 3.0), load, Timeouts())
+    scaled_out_and_in(FakeRecorder(load, 0.36, 3.0), load, Timeouts())
 
     assert load.rates == [pytest.approx(5.2), pytest.approx(20.8), pytest.approx(20.8 * 1.3 / 2.9), 0]
 
 
 def test_load_that_does_not_reach_the_pods_leaves_no_verdict() -> None:
-    """Nobody can say whether the deployment would have grown."""
-    load = Sent()
+    """Without enough load, nobody can say whether the deployment would have scaled out."""
+    load = FakeLoad()
 
     with pytest.raises(NoVerdictError) as failed:
-        scaled_out_and_in(Deployment(load, *[0.3] * 9), load, Timeouts(load_calibrated=1e-9))
+        scaled_out_and_in(FakeRecorder(load, *[0.3] * 9), load, Timeouts(load_calibrated=1e-9))
     assert str(failed.value) == (
         "expected: load to bring the pods to 1.2 of their CPU target within 1e-09 s\n"
         "seen: 0.30 at 20.8 per s\n"
@@ -156,10 +160,10 @@ def test_load_that_does_not_reach_the_pods_leaves_no_verdict() -> None:
 
 
 def test_deployment_that_does_not_grow_is_told_with_the_chain() -> None:
-    """How far it came, what the HPA thinks, and that the load was there; it cannot shrink then."""
-    load = Sent()
+    """The failure shows how far the chain got, the HPA's metrics and the load; scale-in is not judged."""
+    load = FakeLoad()
 
-    seen = scaled_out_and_in(Deployment(load, grows=False), load, Timeouts(scale_out_desired=0.001))
+    seen = scaled_out_and_in(FakeRecorder(load, grows=False), load, Timeouts(scale_out_desired=0.001))
 
     expected, chain, look_next = seen.scale_out_failure.splitlines()
     assert expected == "expected: HorizontalPodAutoscaler backstage/backstage to want more pods within 0.001 s"
@@ -175,11 +179,11 @@ def test_deployment_that_does_not_grow_is_told_with_the_chain() -> None:
 
 
 def test_deployment_that_does_not_shrink_is_told() -> None:
-    """Within what the HPA may take and the pods' own grace period, which is nothing here."""
-    load = Sent()
+    """The deadline includes the HPA's stabilization window and the pods' grace period, which is 0 here."""
+    load = FakeLoad()
     scaled = scaled_of(with_patch(recorded_reference(), "Deployment", GRACE, 0))
 
-    seen = scaled_out_and_in(Deployment(load, shrinks=False), load, Timeouts(scale_in=0.001), scaled)
+    seen = scaled_out_and_in(FakeRecorder(load, shrinks=False), load, Timeouts(scale_in=0.001), scaled)
 
     assert seen.scale_in_failure == (
         "expected: HorizontalPodAutoscaler backstage/backstage to go back to 2 pods within 0.001 s\n"
@@ -190,16 +194,16 @@ def test_deployment_that_does_not_shrink_is_told() -> None:
 
 
 def test_where_the_way_back_takes_long_it_is_enough_that_the_hpa_waits() -> None:
-    """It says so by a condition, once its figures are low."""
+    """With a long stabilization window, the condition ScaleDownStabilized is proof enough."""
 
-    class Waiting(Deployment):
+    class Waiting(FakeRecorder):
         @property
         def autoscaler(self) -> Autoscaler:
             size = 3 if self._load.rates else 2
             body = patched(patched(HPA, "/status/desiredReplicas", size), "/status/currentReplicas", size)
             return autoscaler_of(Field(patched(body, "/status/conditions/0/reason", "ScaleDownStabilized")))
 
-    load = Sent()
+    load = FakeLoad()
     scaled = scaled_of(with_patch(recorded_reference(), "HorizontalPodAutoscaler", WINDOW, 300))
 
     seen = scaled_out_and_in(Waiting(load), load, Timeouts(), scaled)

@@ -1,4 +1,4 @@
-"""Following all that scales, from a scripted API server: what is asked for, and what is put together from it."""
+"""The recorder's requests to a scripted API server, and the recording made of the responses."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ METRICS = {"resources": [{"kind": "PodMetrics", "name": "pods", "namespaced": Tr
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """Lists what was recorded; a watch has begun and says nothing more."""
+    """Lists return the recorded objects; watches stay open without events."""
 
     def answer(request: Request) -> Answer:
         url = urlsplit(request.path)
         if "watch" in parse_qs(url.query):
+            # Announces a byte that never comes, so the watch stays open.
             return Answer(200, "", {"Content-Length": "1"})
         if url.path == "/apis/metrics.k8s.io/v1beta1":
             return as_json(METRICS)
@@ -48,12 +49,12 @@ def server() -> Iterator[Server]:
 
 
 def test_all_that_scales_is_followed_under_the_names_of_the_reference(server: Server) -> None:
-    """One HPA and its events, the pods by their labels, the slices of the Service."""
-    with ScaleRecorder(scaled_of(recorded_reference()), ApiClient(server.configuration())) as watch:
-        assert str(watch.autoscaler).startswith("2 pods, 2 desired, of 2 to 5")
-        assert [pod.uid for pod in watch.pods] == [body["metadata"]["uid"] for body in SEEN["pods"]]
-        used = watch.usage()
-        recording = watch.recording(100.0, 2)
+    """It watches one HPA and its events, the pods by label, and the EndpointSlices of the Service."""
+    with ScaleRecorder(scaled_of(recorded_reference()), ApiClient(server.configuration())) as recorder:
+        assert str(recorder.autoscaler).startswith("2 pods, 2 desired, of 2 to 5")
+        assert [pod.uid for pod in recorder.pods] == [body["metadata"]["uid"] for body in SEEN["pods"]]
+        used = recorder.usage()
+        recording = recorder.recording(100.0, 2)
 
     assert used is not None
     assert [usage for _, usage in recording.usages] == [used]
@@ -69,7 +70,7 @@ def test_all_that_scales_is_followed_under_the_names_of_the_reference(server: Se
 
 
 def test_what_the_manifests_leave_open_is_as_kubernetes_has_it() -> None:
-    """Five minutes until pods are taken away, half a minute for a pod to leave; 0 is a number."""
+    """The defaults are a stabilization window of 300 s and a grace period of 30 s; an explicit 0 is kept."""
     silent = with_patch(
         with_patch(recorded_reference(), "HorizontalPodAutoscaler", WINDOW, None), "Deployment", GRACE, None
     )

@@ -1,4 +1,4 @@
-"""The time line of a visit: a sample for each second."""
+"""The timeline of a scaling experiment: one sample per second."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import cast
 
 from fixtures.scaling.chain import Recording
 from fixtures.scaling.timeline import by_second, timeline
-from tests.unit.scaling.conftest import BEGAN, MARKS, ROWS, VISIT, recording
+from tests.unit.scaling.conftest import BEGAN, MARKS, RESULT, ROWS, recording
 
 
 def test_state_of_a_second_is_what_was_seen_by_its_end() -> None:
-    """Nothing before the first look."""
+    """Before the first reading the state is unknown."""
     assert by_second([(10.5, "a"), (10.9, "b"), (12.0, "c")], 9.0, 4) == [None, "b", "c", "c"]
 
 
 def test_time_line_has_a_sample_for_each_second() -> None:
-    """Requests in the second in which they were sent or were over; the rest as it was at its end."""
+    """A request counts in the second it was sent or ended; everything else is the state at the second's end."""
     drawn = timeline(recording(), ROWS, MARKS)
 
     samples = cast("list[dict[str, object]]", drawn["samples"])
@@ -46,12 +46,12 @@ def test_time_line_has_a_sample_for_each_second() -> None:
         {"t": 67.6, "what": "load ends"},
         {"t": 133.7, "what": "pods gone"},
     ]
-    assert VISIT.timeline == drawn
+    assert RESULT.timeline == drawn
 
 
 def test_time_line_of_nothing_has_one_empty_second() -> None:
-    """Nothing was sent and nothing seen."""
-    nothing = Recording(BEGAN, 2, (), (), (), (), ())
+    """Without any reading the timeline has a single sample of zeros."""
+    empty = Recording(BEGAN, 2, (), (), (), (), ())
 
-    samples = cast("list[dict[str, object]]", timeline(nothing, (), ())["samples"])
+    samples = cast("list[dict[str, object]]", timeline(empty, (), ())["samples"])
     assert samples == [{"t": 0, "utilisation": {}, "desired": 0, "ready": 0, "offered": 0, "answered": 0, "failed": 0}]
