@@ -1,4 +1,4 @@
-"""A run that drains a node, and one that is killed while it does."""
+"""A run that drains a node, a run that is killed while it drains, and the restore by the next run."""
 
 from __future__ import annotations
 
@@ -20,42 +20,43 @@ from fixtures.lease.lease import RunLease
 from fixtures.objects.manifest import Field
 from tests.unit.fakecluster import FakeCluster
 
-DEAD = Holder("dead", "jane@laptop", _place(), 4194305, "1")
-"""Of a process id that Linux never gives."""
+DEAD_HOLDER = Holder("dead", "jane@laptop", _place(), 4194305, "1")
+"""A holder whose process id is above Linux's maximum, so it is never alive."""
 
 LIMITS = Limits(seconds=3)
 
 
 class KilledError(BaseException):
-    """The process is no more: nothing that it would do any more happens."""
+    """The process is dead, so no code of it may run; a BaseException so that no handler catches it."""
 
 
-class Mortal(Api):
-    """A client whose process is killed by SIGKILL, seen from the API server: after its nth change nothing follows."""
+class KilledClient(Api):
+    """A client whose process is killed by SIGKILL after, or right before, its nth write."""
 
-    def __init__(self, api: Api, lives: float, *, before: bool = False) -> None:
+    def __init__(self, api: Api, writes_left: float, *, before: bool = False) -> None:
         super().__init__(api._client, api.retry_policy)  # type: ignore[arg-type] # noqa: SLF001 - the same client
-        self.lives = lives
+        self.writes_left = writes_left
         self.before = before
 
     @override
     def once(self, method: str, path: str, **arguments: Any) -> Field:
-        self._live()
-        self.lives -= method != "GET"
+        self._check_alive()
+        # Reads are free: only writes leave something to restore.
+        self.writes_left -= method != "GET"
         if self.before:
-            self._live()
+            self._check_alive()
         answer = super().once(method, path, **arguments)
-        self._live()
+        self._check_alive()
         return answer
 
-    def _live(self) -> None:
-        """If it still does. The threads of its watches get no answer any more, until the main one has gone."""
-        if self.lives <= 0:
+    def _check_alive(self) -> None:
+        """Raise if the process is dead. Watch threads see a lost connection until the main thread has ended."""
+        if self.writes_left <= 0:
             raise KilledError if threading.current_thread() is threading.main_thread() else ConnectionError
 
 
 def run(api: Api, holder: Holder, node: str = "node-1", limits: Limits = LIMITS) -> Drain:
-    """A whole run: Lease, drain, everything given back."""
+    """A whole run: acquire the Lease, restore, drain, undo the cordon, release the Lease."""
     lease = RunLease(api, "portal", "acceptance-backstage", holder, renewal=1000)
     left = lease.acquire()
     journal = Journal(lease, load_entries(left.get(JOURNAL, "")))
@@ -68,12 +69,12 @@ def run(api: Api, holder: Holder, node: str = "node-1", limits: Limits = LIMITS)
 
 
 def context(api: Api) -> RestoreContext:
-    """Only nodes are put back here."""
+    """A restore context for nodes only; the other callbacks do nothing."""
     return RestoreContext(api, lambda _: None, lambda *_: None, {})
 
 
 def restored(api: Api) -> Restored:
-    """What the next run puts back before it does anything."""
+    """What the next run restores at its start."""
     lease = RunLease(api, "portal", "acceptance-backstage", Holder.here(), renewal=1000)
     left = lease.acquire()
     journal = Journal(lease, load_entries(left.get(JOURNAL, "")))
@@ -83,8 +84,8 @@ def restored(api: Api) -> Restored:
     return result
 
 
-def closed(cluster: FakeCluster) -> list[str]:
-    """Nodes that are closed or bear a note of ours."""
+def cordoned_nodes(cluster: FakeCluster) -> list[str]:
+    """Nodes that are unschedulable or have the suite's annotation."""
     return [
         name
         for name, node in cluster.collections["/api/v1/nodes"].items()
@@ -93,7 +94,7 @@ def closed(cluster: FakeCluster) -> list[str]:
 
 
 def pod(name: str, node: str = "node-1", *, ready: bool = True, message: str = "", **metadata: object) -> Pod:
-    """A pod."""
+    """A pod; without a node it is not scheduled, with this message."""
     conditions = [
         {"type": "Ready", "status": str(ready)},
         {"type": "PodScheduled", "status": "False", "message": message},

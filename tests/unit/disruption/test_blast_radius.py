@@ -1,4 +1,4 @@
-"""The blast radius of a drain: what is told before anything happens, and what stops the plan."""
+"""The blast radius of a drain: how the plan describes it, and what makes planning fail."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.unit.fakeserver import Server
 
 
 def test_only_own_pods_where_others_may_not_be_listed(cluster: FakeCluster, server: Server) -> None:
-    """And the plan says so."""
+    """Without the right to list all pods, the plan names only its own namespace and says so."""
     cluster.script = lambda request: (
         status(403, "Forbidden") if request.path.startswith("/api/v1/pods") else None
     )  # fmt: skip
@@ -26,7 +26,7 @@ def test_only_own_pods_where_others_may_not_be_listed(cluster: FakeCluster, serv
 
 
 def test_pod_without_an_owner_stops_the_plan(cluster: FakeCluster, server: Server) -> None:
-    """Nobody would bring it back; nothing is touched."""
+    """No controller would replace it; nothing is changed."""
     cluster.pod("pet", "node-1", {}, owner="")
 
     with pytest.raises(BlastRadiusError) as refused:
@@ -41,7 +41,7 @@ def test_pod_without_an_owner_stops_the_plan(cluster: FakeCluster, server: Serve
 
 
 def test_node_that_does_not_exist_stops_the_plan(server: Server) -> None:
-    """One sentence."""
+    """The error is the usual one: expected, seen, look next."""
     with pytest.raises(BlastRadiusError) as refused:
         plan_drain("node-9", namespace="portal", api=server.api(), limits=LIMITS)
 
@@ -53,7 +53,7 @@ def test_node_that_does_not_exist_stops_the_plan(server: Server) -> None:
 def test_pod_of_the_suite_itself_stops_the_plan(
     cluster: FakeCluster, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would measure its own end."""
+    """The suite would evict itself in the middle of the measurement."""
     monkeypatch.setattr("socket.gethostname", lambda: "suite")
     cluster.pod("suite", "node-1", {})
 
@@ -67,7 +67,7 @@ def test_pod_of_the_suite_itself_stops_the_plan(
 
 
 def test_too_many_pods_stop_the_plan(cluster: FakeCluster, server: Server) -> None:
-    """The limit is told, and what it was held against."""
+    """The error shows the limit and the number of pods."""
     cluster.pod("other", "node-1", {})
 
     with pytest.raises(BlastRadiusError) as refused:
@@ -80,14 +80,14 @@ def test_too_many_pods_stop_the_plan(cluster: FakeCluster, server: Server) -> No
 
 
 def test_plan_says_what_will_happen(server: Server) -> None:
-    """One node, which pods, how long."""
+    """The plan names the node, the pods and the time limit."""
     plan: DrainPlan = plan_drain("node-1", namespace="portal", api=server.api(), limits=LIMITS)
 
     assert str(plan) == "1 node, node-1; 1 pods to evict: portal/backstage-a; 3 s"
 
 
 def test_node_whose_drain_disturbs_the_fewest_pods_is_taken() -> None:
-    """The smallest blast radius."""
+    """The plan with the smallest blast radius wins."""
     small = DrainPlan("node-2", "portal", (pod("a"),), (), 600)
 
     assert smallest_plan([DrainPlan("node-1", "portal", (pod("b"), pod("c")), (), 600), small]) == small

@@ -1,4 +1,4 @@
-"""The brakes: what gives a disturbance up."""
+"""The brakes: conditions that abort a disturbance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.unit.fakeserver import served
 
 
 def test_disturbance_is_given_up_for_three_reasons() -> None:
-    """A freeze, users who lost too much, a Lease that is lost; else it goes on."""
+    """A freeze annotation, a spent error budget or a lost Lease aborts; otherwise nothing is raised."""
     cluster = FakeCluster()
     with served(cluster) as server:
         api = server.api()

@@ -17,13 +17,13 @@ from fixtures.lease.lease import LeaseLostError, RunLease
 from fixtures.outcomes import NoVerdictError
 from fixtures.waiting import DeadlinePassedError
 from tests.unit.apiserver import Answer, Request
-from tests.unit.disruption.conftest import LIMITS, closed, run
+from tests.unit.disruption.conftest import LIMITS, cordoned_nodes, run
 from tests.unit.fakecluster import BACKSTAGE, LEASES, PODS, FakeCluster, status
 from tests.unit.fakeserver import QUICK, Server
 
 
 def test_drain_evicts_what_something_replaces_and_nothing_is_left(cluster: FakeCluster, server: Server) -> None:
-    """A DaemonSet's pod and a static one stay; the node is open again, the Lease gone."""
+    """DaemonSet pods and static pods stay; at the end the node is schedulable and the Lease deleted."""
     cluster.pod("agent", "node-1", {}, owner="DaemonSet")
     cluster.pod("proxy", "node-1", {}, owner="Node", annotations={"kubernetes.io/config.mirror": "x"})
     cluster.pod("other", "node-1", {})
@@ -37,12 +37,12 @@ def test_drain_evicts_what_something_replaces_and_nothing_is_left(cluster: FakeC
     assert [mark.what for mark in drain.marks] == [
         "cordoned", "backstage-a evicted", "other evicted", "drained", "uncordoned",
     ]  # fmt: skip
-    assert closed(cluster) == []
+    assert cordoned_nodes(cluster) == []
     assert cluster.collections[LEASES] == {}
 
 
 def test_change_is_noted_before_it_is_made(cluster: FakeCluster, server: Server) -> None:
-    """Lease, note, cordon, eviction, uncordon, note, Lease: in this order."""
+    """The journal is written before the cordon, and cleared only after the uncordon."""
     run(server.api(), Holder.here())
 
     lease, node = f"{LEASES}/acceptance-backstage", "/api/v1/nodes/node-1"
@@ -63,7 +63,7 @@ def test_change_is_noted_before_it_is_made(cluster: FakeCluster, server: Server)
 
 
 def test_node_that_somebody_else_has_closed_stays_closed(cluster: FakeCluster, server: Server) -> None:
-    """It is drained all the same, without a note."""
+    """The node is drained but gets no annotation, and stays unschedulable."""
     cluster.put("/api/v1/nodes", {"metadata": {"name": "node-1"}, "spec": {"unschedulable": True}})
 
     drain = run(server.api(), Holder.here())
@@ -74,7 +74,7 @@ def test_node_that_somebody_else_has_closed_stays_closed(cluster: FakeCluster, s
 
 
 def test_nodes_that_may_not_be_patched_are_drained_without_cordon(cluster: FakeCluster, server: Server) -> None:
-    """As on Autopilot."""
+    """Autopilot forbids patching nodes."""
     cluster.script = lambda request: status(403, "Forbidden") if request.method == "PATCH" else None
 
     drain = run(server.api(), Holder.here())
@@ -84,7 +84,7 @@ def test_nodes_that_may_not_be_patched_are_drained_without_cordon(cluster: FakeC
 
 
 def test_refused_eviction_is_asked_again_when_the_budget_has_changed(cluster: FakeCluster, server: Server) -> None:
-    """Two pods on one node: the second when the first is replaced, and not more often than something changes."""
+    """Both pods are on one node: the second eviction waits for the first replacement and is retried only on changes."""
     cluster.remove(PODS, "backstage-b")
     cluster.pod("backstage-b", "node-1", BACKSTAGE)
 
@@ -97,7 +97,7 @@ def test_refused_eviction_is_asked_again_when_the_budget_has_changed(cluster: Fa
 
 
 def test_pod_that_left_is_gone_though_the_answer_to_its_eviction_was_lost(cluster: FakeCluster, server: Server) -> None:
-    """The API server evicts it, and every answer is a time-out."""
+    """The API server evicts the pod, but every response is a timeout."""
 
     def evicting_silently(request: Request) -> Answer | None:
         if not request.path.endswith("/backstage-a/eviction"):
@@ -114,7 +114,8 @@ def test_pod_that_left_is_gone_though_the_answer_to_its_eviction_was_lost(cluste
 
 
 def test_drain_fails_when_a_budget_never_allows_it(cluster: FakeCluster, server: Server) -> None:
-    """The promise is broken; the node is open again all the same."""
+    """The promise is broken, and the node is uncordoned all the same."""
+    # The replacement never becomes Ready, so the budget never allows the second eviction.
     cluster.ready_after = 1000
     cluster.remove(PODS, "backstage-b")
     cluster.pod("backstage-b", "node-1", BACKSTAGE)
@@ -128,11 +129,11 @@ def test_drain_fails_when_a_budget_never_allows_it(cluster: FakeCluster, server:
         "The disruption budget backstage needs 1 healthy pods and has 1 currently\n"
         "look next: kubectl get pods -A -o wide --field-selector spec.nodeName=node-1; kubectl get pdb -A"
     )
-    assert closed(cluster) == []
+    assert cordoned_nodes(cluster) == []
 
 
 def test_pod_of_another_namespace_does_not_hold_a_drain_up(cluster: FakeCluster, server: Server) -> None:
-    """Its budget, or its namespace's rules, are not this deployment's."""
+    """Another namespace's budgets and admission rules are not this deployment's to answer for."""
     refusal = status(403, "Forbidden", "managed namespace")
     cluster.script = lambda request: refusal if "dns/eviction" in request.path else None
     cluster.pod("dns", "node-1", {}, namespace="kube-system")
@@ -144,7 +145,7 @@ def test_pod_of_another_namespace_does_not_hold_a_drain_up(cluster: FakeCluster,
 
 
 def test_pod_that_two_budgets_cover_breaks_the_promise(cluster: FakeCluster, server: Server) -> None:
-    """No waiting: the API server never evicts it."""
+    """The API server never evicts such a pod, so waiting is pointless."""
     message = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
     refusal = status(500, "InternalError", message)
     cluster.script = lambda request: refusal if "eviction" in request.path else None
@@ -158,7 +159,7 @@ def test_pod_that_two_budgets_cover_breaks_the_promise(cluster: FakeCluster, ser
 
 
 def test_server_that_only_throttles_gives_no_verdict(cluster: FakeCluster, server: Server) -> None:
-    """A 429 without a cause says nothing about the budget."""
+    """A 429 without a DisruptionBudget cause says nothing about the budget."""
     cluster.script = lambda request: (
         status(429, "TooManyRequests", "slow down") if "eviction" in request.path else None
     )  # fmt: skip
@@ -170,49 +171,51 @@ def test_server_that_only_throttles_gives_no_verdict(cluster: FakeCluster, serve
 
 
 def test_drain_ends_at_once_when_the_lease_is_lost(cluster: FakeCluster, server: Server) -> None:
-    """The next turn sees it, and the node is opened."""
+    """The next check of the Lease aborts the drain, and the node is uncordoned."""
     api = server.api()
     lease = RunLease(api, "portal", "acceptance-backstage", Holder.here(), renewal=1000)
     lease.acquire()
     plan = plan_drain("node-1", namespace="portal", api=api, limits=LIMITS)
-    turns = iter([None, None])
+    # The first two checks pass, the third finds the Lease lost.
+    checks = iter([None, None])
 
     def abort_check() -> None:
-        if next(turns, "over") == "over":
+        if next(checks, "over") == "over":
             raise LeaseLostError("lost")
 
     with pytest.raises(LeaseLostError), drained(plan, api, Journal(lease), lease=str(lease), abort_check=abort_check):
         pass
     lease.release()
 
-    assert closed(cluster) == []
+    assert cordoned_nodes(cluster) == []
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "failure",
     [status(500, "InternalError"), status(503, "Unavailable"), status(429, "TooManyRequests"), Answer(0, "")],
     ids=["500", "503", "429", "no answer"],
 )
-def test_burst_of_trouble_at_every_step_changes_nothing(cluster: FakeCluster, server: Server, trouble: Answer) -> None:
-    """Each request fails twice, whichever it is; watches too."""
+def test_burst_of_trouble_at_every_step_changes_nothing(cluster: FakeCluster, server: Server, failure: Answer) -> None:
+    """Every request fails twice before it succeeds, including the watches."""
     asked: dict[tuple[str, str], int] = {}
 
-    def twice(request: Request) -> Answer | None:
+    def fail_twice(request: Request) -> Answer | None:
+        # A retried watch may start at another version; it is the same request here.
         key = (request.method, request.path.partition("&resourceVersion")[0])
         asked[key] = asked.get(key, 0) + 1
-        return trouble if asked[key] <= 2 else None
+        return failure if asked[key] <= 2 else None
 
-    cluster.script = twice
+    cluster.script = fail_twice
 
     drain = run(server.api(), Holder.here())
 
     assert {each.decision for each in drain.evictions.values()} <= {"evicted", "gone"}
-    assert closed(cluster) == []
+    assert cordoned_nodes(cluster) == []
     assert cluster.collections[LEASES] == {}
 
 
 def test_watches_that_keep_silent_are_not_believed(cluster: FakeCluster, server: Server) -> None:
-    """Everything is listed again after a while."""
+    """A watch without events times out, and everything is listed again."""
     cluster.deaf = True
 
     drain = run(server.api(RetryPolicy(QUICK.within, QUICK.every, watch_idle_timeout=0.05)), Holder.here())

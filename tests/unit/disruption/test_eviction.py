@@ -1,4 +1,4 @@
-"""One eviction: what each answer of the API server means, and how long one without a decision is waited for."""
+"""One eviction: what each response of the API server means, and how long an undecided eviction is retried."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.fakeserver import served
 
 
 def pod(name: str, labels: Json, **metadata: object) -> Pod:
-    """A pod."""
+    """A pod in namespace portal whose uid is its name."""
     return Pod(Field({"metadata": {"name": name, "namespace": "portal", "uid": name, "labels": labels, **metadata}}))
 
 
@@ -43,7 +43,8 @@ def pod(name: str, labels: Json, **metadata: object) -> Pod:
     ],
 )
 def test_answer_to_an_eviction_is_told_apart(answer: Answer | None, decision: Decision, message: str) -> None:
-    """Above all the two kinds of 429."""
+    """The two kinds of 429, throttling and a refusal by the budget, matter most."""
+    # Long delays: no pod ends or becomes Ready while the test runs.
     cluster = FakeCluster(ends_after=1000, ready_after=1000)
     with served(cluster) as server:
         cluster.script = lambda _: answer
@@ -53,7 +54,7 @@ def test_answer_to_an_eviction_is_told_apart(answer: Answer | None, decision: De
 
 
 def test_dry_run_decides_and_does_nothing() -> None:
-    """The pod is asked for by its uid."""
+    """The eviction has the pod's uid as its precondition, and dryRun is set in the query and the body."""
     cluster = FakeCluster()
     with served(cluster) as server:
         found = evict(pod("backstage-a", BACKSTAGE, uid="uid-1"), server.api(), dry_run=True)
@@ -65,7 +66,7 @@ def test_dry_run_decides_and_does_nothing() -> None:
 
 
 def test_throttling_is_waited_out_and_then_is_no_verdict() -> None:
-    """It says nothing about the budget."""
+    """Throttling says nothing about the budget."""
     cluster = FakeCluster()
     cluster.script = lambda _: status(429, "TooManyRequests")
     with served(cluster) as server, pytest.raises(NoVerdictError) as failed:
@@ -79,7 +80,7 @@ def test_throttling_is_waited_out_and_then_is_no_verdict() -> None:
 
 
 def test_eviction_that_is_no_request_at_all_is_an_error() -> None:
-    """Nobody else's answer is taken for a decision."""
+    """A 400 is a mistake of this client, not a decision about the pod."""
     cluster = FakeCluster()
     cluster.script = lambda _: status(400, "BadRequest")
     with served(cluster) as server, pytest.raises(ApiException):

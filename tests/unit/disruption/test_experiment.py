@@ -1,4 +1,4 @@
-"""A fault that nobody can inject is refused before anything is touched. Chaos in production: test_judging."""
+"""Injecting faults; an unknown fault is refused before anything is touched."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fixtures.outcomes import NoVerdictError
 
 
 def experiment(**inject: tuple[str, ...]) -> Experiment:
-    """In an environment that has commands for these faults."""
+    """An experiment in an environment with these inject commands."""
     nothing = cast("Any", None)
     return Experiment("x", nothing, nothing, nothing, nothing, nothing, FaultsTable(inject=inject), pytest.fail)
 
@@ -21,7 +21,7 @@ def experiment(**inject: tuple[str, ...]) -> Experiment:
     ("known", "listed"), [({"flood": ("true",), "drought": ("true",)}, "drought, flood"), ({}, "it has none")]
 )
 def test_unknown_fault_is_refused_with_those_that_there_are(known: dict[str, tuple[str, ...]], listed: str) -> None:
-    """Neither the brakes nor the journal are asked."""
+    """The error lists the known faults; neither brakes nor journal are used."""
     with pytest.raises(NoVerdictError) as refused, experiment(**known).fault("fire", "node-1"):
         pytest.fail("nothing happened")
 

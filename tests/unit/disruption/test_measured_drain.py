@@ -1,4 +1,4 @@
-"""What is made of a measured drain, and which node it takes."""
+"""The result of a measured drain, and the choice of the node."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from tests.unit.fakeserver import Server, served
 
 
 def row(scheduled: float, outcome: str = "good") -> TrafficRow:
-    """A request."""
+    """One request on a new connection."""
     return TrafficRow(scheduled, 0.0, "new", "/", outcome, 0.01)
 
 
 def traffic(*rows: TrafficRow) -> Traffic:
-    """Requests that were sent."""
+    """Traffic with these rows."""
     return cast("Traffic", SimpleNamespace(rows=rows))
 
 
 def test_budget_of_errors_is_spent_when_the_objective_cannot_be_met_any_more() -> None:
-    """Not a request earlier."""
+    """The budget is spent by the first failure beyond the allowed number, not before."""
     assert spent(traffic(row(1), row(2, "5xx")), allowed=1) == ""
     assert spent(traffic(row(1, "reset"), row(2, "5xx")), allowed=1) == "2 requests failed, 1 may in all"
 
 
 def test_chart_has_everything_on_one_time_axis() -> None:
-    """Seconds since the first request."""
+    """Times are in seconds since the first request."""
     begin = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
     history = ReadyHistory(clock=lambda: begin - 0.5)
     history.record((pod("a").body,))
@@ -62,14 +62,14 @@ def test_chart_has_everything_on_one_time_axis() -> None:
 
 
 def measured_drain(server: Server, *pods: Pod) -> MeasuredDrain:
-    """Of a deployment in namespace portal with these Ready pods."""
+    """A measured drain of a deployment in namespace portal with these Ready pods."""
     deployment = SimpleNamespace(namespace="portal")
     maintained = SimpleNamespace(ready_pods=lambda: pods, deployment=deployment)
     return MeasuredDrain(cast("Any", maintained), server.api(), cast("Any", None), "portal/acceptance-backstage")
 
 
 def test_node_that_may_not_be_drained_is_passed_over() -> None:
-    """Another one with a pod of the deployment serves as well; if there is none, the reason is told."""
+    """Another node with a pod of the deployment is taken; if there is none, the first error is raised."""
     cluster = FakeCluster()
     cluster.pod("pet", "node-1", {}, owner="")
     with served(cluster) as server:
@@ -83,7 +83,7 @@ def test_node_that_may_not_be_drained_is_passed_over() -> None:
 
 
 def test_pods_may_stay_on_a_node_that_could_not_be_closed() -> None:
-    """On Autopilot; elsewhere one that comes back breaks the promise."""
+    """Without a cordon, as on Autopilot, pods may return to the node; after one that breaks the promise."""
     plan = DrainPlan("node-1", "portal", (), (), 600)
     state = NodeState(unschedulable=False, taints=(), annotations=())
     pods = (pod("a", "node-1"), pod("b", "node-2"))
@@ -97,7 +97,7 @@ def test_pods_may_stay_on_a_node_that_could_not_be_closed() -> None:
 
 
 def test_state_of_a_node_is_what_a_drain_changes() -> None:
-    """Closed or not, taints, annotations."""
+    """The state covers unschedulable, taints and annotations."""
     cluster = FakeCluster()
     taint = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
     metadata = {"name": "node-1", "annotations": {"a": "b"}}

@@ -1,4 +1,4 @@
-"""How many pods were Ready: what is remembered of the states that a watch tells."""
+"""The number of Ready pods over time, from watch events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fixtures.objects.manifest import Field
 
 
 def test_history_has_the_moment_with_the_fewest_ready_pods() -> None:
-    """One that is on its way out does not count, as for the budget's controller."""
+    """A pod being deleted does not count as Ready, as in the disruption controller."""
 
     def pod(name: str, *, ready: bool = True, **metadata: object) -> Field:
         conditions = [{"type": "Ready", "status": str(ready)}]

@@ -1,4 +1,4 @@
-"""The steady state: when pods are replaced, when they stand elsewhere, which budget never lets maintenance happen."""
+"""The steady state: when pods are replaced, when they run elsewhere, and which budget blocks every eviction."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LEAVING: dict[str, Any] = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
     ids=["not yet gone", "leaving", "not Ready", "replaced"],
 )
 def test_pod_is_replaced_when_it_is_no_more_and_another_is_ready(pods: tuple[Pod, ...], *, over: bool) -> None:
-    """Both, not one of them."""
+    """The old pod must be gone and its replacement Ready."""
     assert replaced((pod("a"),), 2, pods) is over
 
 
@@ -44,12 +44,12 @@ def test_pod_is_replaced_when_it_is_no_more_and_another_is_ready(pods: tuple[Pod
     ],
 )
 def test_pods_stand_elsewhere_when_none_is_left_and_enough_are_ready(pods: tuple[Pod, ...], *, over: bool) -> None:
-    """On any other node than the drained one."""
+    """Any node but the drained one counts."""
     assert ready_elsewhere("node-1", 2, pods) is over
 
 
 def test_pod_without_a_place_says_why() -> None:
-    """In the scheduler's own words."""
+    """The message is the scheduler's own."""
     pods = (pod("a"), pod("b", "", ready=False, message="0/3 nodes are available"), pod("c", "", ready=False))
 
     assert describe_pods(pods) == (
@@ -59,7 +59,7 @@ def test_pod_without_a_place_says_why() -> None:
 
 
 def test_budget_that_can_never_allow_a_drain_ends_it_with_its_arithmetic(cluster: FakeCluster, server: Server) -> None:
-    """At once; nothing but reads reached the API server."""
+    """The error is raised at once, after reads only."""
     [budget] = cluster.collections[BUDGETS].values()
     status = {**budget["status"], "desiredHealthy": 2, "disruptionsAllowed": 0}
     cluster.put(BUDGETS, {**budget, "status": status})
