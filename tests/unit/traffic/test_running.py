@@ -57,7 +57,7 @@ def test_outage_is_measured_to_within_a_period_of_each_kind(
         traffic.wait_until_lasted(0.4)
 
     # traffic.longest_outage() would rightly raise NoVerdictError on a busy machine, so the rows are compared directly.
-    # The tolerance includes the slowest request: a server that accepts late answers with its later state.
+    # The slowest request is tolerated on top: if the server accepts it late, it answers in its later state.
     for kind in KINDS:
         seen = [outage for outage in outages(traffic.rows) if outage.kind == kind]
         slowest = max(row.ended - row.scheduled for row in traffic.rows if row.kind == kind)
