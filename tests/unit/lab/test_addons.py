@@ -1,4 +1,4 @@
-"""What is made of manifests, and when an object of the cluster counts as ready."""
+"""How add-on manifests are rendered, and when an object counts as ready."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class FakeArtifact:
 
 @pytest.fixture
 def upstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The build's output, with one file in each folder of upstream manifests."""
+    """The build's output, with two files in each folder of upstream manifests."""
     for folder, artifact in addons.UPSTREAM.items():
         directory = tmp_path / artifact / "manifests" / folder
         directory.mkdir(parents=True)
@@ -71,12 +71,12 @@ def upstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def find(kind: str, manifests: str) -> list[addons.Manifest]:
-    """The manifests of a kind."""
+    """The manifests of one kind."""
     return [manifest for manifest in yaml.safe_load_all(manifests) if manifest["kind"] == kind]
 
 
 def test_placeholders_are_filled_in() -> None:
-    """Only ${NAME} is a placeholder: `$` alone ends patterns, and $(NODE) is Kubernetes' own."""
+    """Only ${NAME} is a placeholder: a bare `$` ends a pattern, and $(NODE) is Kubernetes' own syntax."""
     assert addons.render("^a$ $(NODE) ${PROJECT}", {"PROJECT": "lab"}) == "^a$ $(NODE) lab"
     with pytest.raises(KeyError, match="CA_BUNDLE"):
         addons.render("${CA_BUNDLE}", {})
@@ -84,7 +84,7 @@ def test_placeholders_are_filled_in() -> None:
 
 @pytest.mark.parametrize("name", ["coredns", "metrics-server", "secrets-store-csi"])
 def test_own_manifests_run_images_of_the_lab(name: str) -> None:
-    """Own add-ons have no placeholder left, images that are never pulled, and requests that fit several times."""
+    """They have no placeholders left, images that are never pulled, and CPU and memory requests."""
     [addon] = [addon for addon in addons.ADDONS if addon.name == name]
 
     manifests = [m for m in yaml.safe_load_all(addons.documents(addon)) if m["kind"] in ("Deployment", "DaemonSet")]
@@ -99,7 +99,7 @@ def test_own_manifests_run_images_of_the_lab(name: str) -> None:
 
 @pytest.mark.usefixtures("upstream")
 def test_upstream_folder_is_whole() -> None:
-    """A folder stands for all its files."""
+    """Every file that the add-on lists is part of its manifests."""
     addon = addons.Addon("crds", ("secrets-store/setup.yaml", "gateway-api/setup.yaml"))
 
     assert [m["kind"] for m in yaml.safe_load_all(addons.documents(addon))] == ["secrets-store", "gateway-api"]
@@ -107,7 +107,7 @@ def test_upstream_folder_is_whole() -> None:
 
 @pytest.mark.usefixtures("upstream")
 def test_managed_prometheus_writes_to_the_lab() -> None:
-    """Collectors send by remote write to the central Prometheus and nowhere else; target status is on."""
+    """Collectors write to the central Prometheus and nowhere else; target status is on."""
     [addon] = [addon for addon in addons.ADDONS if addon.name == "managed-prometheus"]
     text = addons.documents(addon)
 
@@ -134,7 +134,7 @@ def test_managed_prometheus_writes_to_the_lab() -> None:
 
 
 def deployment(*, observed: int = 2, updated: int = 2, available: int = 2) -> addons.Manifest:
-    """A Deployment of two replicas in its second generation."""
+    """A Deployment with two replicas at generation 2."""
     status = {"observedGeneration": observed, "updatedReplicas": updated, "availableReplicas": available}
     return {"kind": "Deployment", "metadata": {"generation": 2}, "spec": {"replicas": 2}, "status": status}
 
@@ -170,5 +170,5 @@ def with_condition(kind: str, type_: str, status: str) -> addons.Manifest:
     ],
 )
 def test_readiness(manifest: addons.Manifest, ready: bool) -> None:  # noqa: FBT001 -- a table
-    """An object is ready when its status says so of its present generation; a rule is ready when it exists."""
+    """The status must be about the current generation; an object without a status is ready once it exists."""
     assert addons.is_ready(manifest) is ready

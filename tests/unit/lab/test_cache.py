@@ -1,4 +1,4 @@
-"""The cache: what changes a key, and what a failed build leaves."""
+"""The build cache: what changes a key, and what a failed build leaves behind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_digest_changes_with_content_and_with_name(sources: Path) -> None:
-    """A changed file, a renamed file and another text are other inputs."""
+    """Content, file names and extra values are all part of the digest."""
     first = digest(sources, "v1")
     (sources / "go.mod").write_text("module b")
     second = digest(sources, "v1")
@@ -38,17 +38,17 @@ def test_digest_changes_with_content_and_with_name(sources: Path) -> None:
 
 
 def test_digest_is_the_same_in_another_place(sources: Path, tmp_path: Path) -> None:
-    """Two checkouts of the same sources share what was built."""
+    """Two checkouts of the same sources share one build."""
     (tmp_path / "elsewhere").mkdir()
-    twin = sources.rename(tmp_path / "elsewhere" / "sources")
-    moved = digest(twin)
-    twin.rename(sources)
+    other_checkout = sources.rename(tmp_path / "elsewhere" / "sources")
+    moved = digest(other_checkout)
+    other_checkout.rename(sources)
 
     assert digest(sources) == moved
 
 
 def test_digest_ignores_compiled_python(sources: Path) -> None:
-    """Running the lab does not change what it was built from."""
+    """Running the lab must not change the digest of its sources."""
     before = digest(sources)
     (sources / "__pycache__").mkdir()
     (sources / "__pycache__" / "lab.pyc").write_bytes(b"compiled")
@@ -57,24 +57,24 @@ def test_digest_ignores_compiled_python(sources: Path) -> None:
 
 
 def test_artifact_is_built_once(cache: Path) -> None:
-    """What is in the cache is not built again."""
-    times = []
+    """An artifact in the cache is not built again."""
+    builds = []
 
     def make(into: Path) -> None:
-        times.append(into)
+        builds.append(into)
         (into / "program").touch()
 
     artifact = Artifact("kubelet", ("v1",), make, minutes=1)
     artifact.build()
     artifact.build()
 
-    assert len(times) == 1
+    assert len(builds) == 1
     assert (artifact.path / "program").exists()
     assert artifact.path.parent == cache / "kubelet"
 
 
 def test_failed_build_leaves_nothing(cache: Path) -> None:
-    """Half an artifact is never found in the cache."""
+    """A half-built artifact never stays in the cache."""
 
     def make(into: Path) -> None:
         (into / "half").touch()

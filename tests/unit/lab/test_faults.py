@@ -1,4 +1,4 @@
-"""A fault that the lab does not have is refused in one sentence."""
+"""An unknown fault, or one with a wrong target, is refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lab import faults
     ],
 )
 def test_fault_that_the_lab_does_not_have_is_refused(name: str, target: str, sentence: str) -> None:
-    """The faults, or the nodes, that there are."""
+    """The message lists the faults, or the nodes, that exist."""
     with pytest.raises(faults.UnknownFaultError) as refused:
         faults.inject(name, target)
 

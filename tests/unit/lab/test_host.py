@@ -1,4 +1,4 @@
-"""What is refused before anything of the machine is changed, and the comparison of before and after."""
+"""Checks that run before the machine is changed, and the comparison of its state before and after."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tI
 eth0\t00000000\t0100A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
 {interface}\t00001EAC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0
 """
-"""As in /proc/net/route: a default route, and 172.30.0.0/16 on an interface."""
+"""/proc/net/route with a default route, and 172.30.0.0/16 on an interface."""
 
 
-def routes(monkeypatch: pytest.MonkeyPatch, interface: str) -> None:
-    """Let the machine have the routes above."""
+def fake_routes(monkeypatch: pytest.MonkeyPatch, interface: str) -> None:
+    """Replace the machine's routes by those above."""
     read = Path.read_text
     text = ROUTES.format(interface=interface)
     monkeypatch.setattr(Path, "read_text", lambda path: text if path == Path("/proc/net/route") else read(path))
 
 
 def test_used_address_range_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network of the machine that the lab's would hide is named, with its interface."""
-    routes(monkeypatch, "docker0")
+    """The message names the route that overlaps with the lab's range, and its interface."""
+    fake_routes(monkeypatch, "docker0")
 
     with pytest.raises(host.UnfitHostError) as refused:
         host.check_addresses()
@@ -38,8 +38,8 @@ def test_used_address_range_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_own_interface_is_not_in_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A running lab does not forbid its own repair."""
-    routes(monkeypatch, "gke-lab")
+    """The route of a running lab does not block another start."""
+    fake_routes(monkeypatch, "gke-lab")
 
     host.check_addresses()
 
@@ -48,7 +48,7 @@ def test_own_interface_is_not_in_the_way(monkeypatch: pytest.MonkeyPatch) -> Non
     ("release", "seen"), [({"ID": "ubuntu", "VERSION_ID": "24.04"}, "ubuntu 24.04"), ({"ID": "arch"}, "arch None")]
 )
 def test_other_distribution_is_refused(release: dict[str, str], seen: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lab says which systems it knows."""
+    """The message lists the supported distributions."""
     monkeypatch.setattr("platform.freedesktop_os_release", lambda: release)
     monkeypatch.setattr("os.geteuid", lambda: 0)
 
@@ -65,13 +65,13 @@ def test_other_user_than_root_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_full_disk_is_refused(tmp_path: Path) -> None:
-    """Too little room is told with the figure, before anything is written."""
+    """The check works for a path that does not exist yet, and names the required space."""
     with pytest.raises(host.UnfitHostError, match="expected: 1048576 GiB free for "):
         host.check_disk(tmp_path / "not" / "there" / "yet", 1 << 50)
 
 
 def test_differences_name_what_came_and_what_went() -> None:
-    """A second mount on the same point counts as one more."""
+    """A second mount on the same point counts as left behind."""
     before = {"mount": ["/", "/proc"], "interface": ["eth0", "lo"]}
     after = {"mount": ["/", "/", "/proc"], "interface": ["gke-lab", "lo"]}
 
@@ -83,5 +83,5 @@ def test_differences_name_what_came_and_what_went() -> None:
 
 
 def test_same_machine_has_no_differences() -> None:
-    """Order does not matter, and nothing is said."""
+    """The order does not matter."""
     assert differences({"mount": ["/", "/proc"]}, {"mount": ["/proc", "/"]}) == []

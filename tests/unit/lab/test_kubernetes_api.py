@@ -1,4 +1,4 @@
-"""The lab's client of the Kubernetes API, and what the stand-ins ask by it."""
+"""The lab's client of the Kubernetes API, and the queries that the stand-ins make with it."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from lab.kubernetes_api import MERGE, Api, Object
 
 
 class ApiServer:
-    """Gives one answer after the other, the last one for good, and remembers what it was asked."""
+    """Gives scripted answers, the last of which repeats, and keeps the requests."""
 
     def __init__(self, *answers: Object | int | None) -> None:
         self.answers = list(answers)
-        """A status without a body; None closes the connection instead of answering."""
-        self.asked: list[tuple[str, str, str]] = []
+        """An int is a status without a body; None closes the connection instead of answering."""
+        self.received: list[tuple[str, str, str]] = []
         self.bodies: list[str] = []
 
     def application(self) -> web.Application:
-        """Every path."""
+        """One handler for every path."""
         application = web.Application()
         application.router.add_route("*", "/{path:.*}", self.answer)
         return application
 
     async def answer(self, request: web.Request) -> web.Response:
-        """The next answer."""
-        self.asked.append((request.method, request.path_qs, request.content_type))
+        """Record the request and give the next answer."""
+        self.received.append((request.method, request.path_qs, request.content_type))
         self.bodies.append(await request.text())
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, dict):
@@ -51,7 +51,7 @@ Client = Callable[..., tuple[Api, ApiServer]]
 
 @pytest.fixture
 def client(serve: Callable[[web.Application], str]) -> Client:
-    """Makes a client of an API server with these answers."""
+    """Makes a client and the API server with these answers."""
 
     def make(*answers: Object | int | None) -> tuple[Api, ApiServer]:
         server = ApiServer(*answers)
@@ -61,7 +61,7 @@ def client(serve: Callable[[web.Application], str]) -> Client:
 
 
 def test_kubeconfig_names_server_and_certificates(tmp_path: Path) -> None:
-    """As kubeadm writes it; the private key is in a file that only its owner may read."""
+    """The format is kubeadm's; only the owner may read the file with the private key."""
     encoded = {name: base64.b64encode(f"{name}\n".encode()).decode() for name in ("ca", "certificate", "key")}
     cluster = {"server": "https://172.30.0.2:6443", "certificate-authority-data": encoded["ca"]}
     user = {"client-certificate-data": encoded["certificate"], "client-key-data": encoded["key"]}
@@ -75,29 +75,29 @@ def test_kubeconfig_names_server_and_certificates(tmp_path: Path) -> None:
 
 
 def test_certificate_that_is_not_there_yet_is_not_ready(tmp_path: Path) -> None:
-    """The lab asks before kubeadm has made it."""
+    """The lab polls before kubeadm has written the certificate."""
     assert not Api("https://127.0.0.1:1", ca=tmp_path / "ca.crt", certificate=tmp_path / "client.crt").ready()
 
 
 def test_closed_connection_is_asked_once_more(client: Client) -> None:
-    """Reading twice does no harm."""
+    """A read is safe to repeat."""
     api, server = client(None, {"kind": "Pod"})
 
     assert api.get("api/v1/namespaces/a/pods/b") == {"kind": "Pod"}
-    assert len(server.asked) == 2
+    assert len(server.received) == 2
 
 
 def test_write_is_sent_once(client: Client) -> None:
-    """It may have been done although the answer was lost."""
+    """The write may have succeeded although its response was lost."""
     api, server = client(None, {})
 
     with pytest.raises(requests.ConnectionError):
         api.create("api/v1/namespaces/a/events", {})
-    assert len(server.asked) == 1
+    assert len(server.received) == 1
 
 
 def test_refusal_is_raised(client: Client) -> None:
-    """With its status, by which callers decide."""
+    """Callers decide by the error's status."""
     api, _ = client(409)
 
     with pytest.raises(requests.HTTPError) as refused:
@@ -107,25 +107,25 @@ def test_refusal_is_raised(client: Client) -> None:
 
 
 def test_patch_says_which_kind_it_is(client: Client) -> None:
-    """A merge patch unless said otherwise."""
+    """A merge patch is the default."""
     api, server = client({})
     api.patch("api/v1/namespaces/a/pods/b", {"spec": {}})
 
-    assert server.asked == [("PATCH", "/api/v1/namespaces/a/pods/b", MERGE)]
+    assert server.received == [("PATCH", "/api/v1/namespaces/a/pods/b", MERGE)]
     assert server.bodies == ['{"spec": {}}']
 
 
 def test_watch_begins_at_the_version(client: Client) -> None:
-    """And yields each event as it comes."""
+    """It starts at this resourceVersion and yields each event."""
     event = {"type": "ADDED", "object": {"metadata": {"resourceVersion": "8"}}}
     api, server = client(event)
 
     assert list(api.watch("api/v1/secrets", "type=kubernetes.io/tls", "7")) == [event]
-    assert "resourceVersion=7&fieldSelector=type%3Dkubernetes.io%2Ftls&timeoutSeconds=60" in server.asked[0][1]
+    assert "resourceVersion=7&fieldSelector=type%3Dkubernetes.io%2Ftls&timeoutSeconds=60" in server.received[0][1]
 
 
 def test_address_leads_to_the_workload(client: Client) -> None:
-    """From the pod to its service account's annotation; a pod of the node's network does not count."""
+    """The lookup goes from the pod to the annotation of its service account and skips hostNetwork pods."""
     pod = {"metadata": {"namespace": "a"}, "spec": {"serviceAccountName": "b", "nodeName": "node-1"}}
     on_node = {"metadata": {"namespace": "a"}, "spec": {"hostNetwork": True}}
     pods = {"items": [pod, on_node], "metadata": {"resourceVersion": "1"}}
@@ -134,11 +134,11 @@ def test_address_leads_to_the_workload(client: Client) -> None:
 
     found = asyncio.run(metadata.Cluster(api).workload("10.244.1.2"))
     assert found == metadata.Workload("a/b", "node-1", layout.BACKSTAGE_ACCOUNT)
-    assert "status.podIP%3D10.244.1.2%2Cstatus.phase%21%3DSucceeded" in server.asked[0][1]
+    assert "status.podIP%3D10.244.1.2%2Cstatus.phase%21%3DSucceeded" in server.received[0][1]
 
 
 def test_token_leads_to_the_workload(client: Client) -> None:
-    """The API server says whose it is, if it is valid for the workload identity pool."""
+    """A TokenReview with the workload pool's audience tells whose the token is."""
     user = {"username": "system:serviceaccount:a:b"}
     api, server = client({"status": {"authenticated": True, "user": user}}, {"status": {"error": "expired"}})
     cluster = KubernetesCluster(api)
@@ -149,15 +149,15 @@ def test_token_leads_to_the_workload(client: Client) -> None:
 
 
 def test_account_without_annotation_has_no_google_account(client: Client) -> None:
-    """It keeps its own name."""
+    """Without the annotation there is no Google account."""
     api, server = client({"metadata": {"name": "b"}})
 
     assert KubernetesCluster(api).google_account("a/b") is None
-    assert server.asked[0][1] == "/api/v1/namespaces/a/serviceaccounts/b"
+    assert server.received[0][1] == "/api/v1/namespaces/a/serviceaccounts/b"
 
 
 def test_rules_are_none_before_the_operator_has_written_any(client: Client) -> None:
-    """Any other refusal is passed on."""
+    """A missing ConfigMap means no rules; any other error is raised."""
     api, _ = client(404, {"data": {"a.yaml": "groups: []"}}, {}, 403)
 
     assert rule_evaluator.generated(api) == {}

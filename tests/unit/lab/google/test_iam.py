@@ -1,4 +1,4 @@
-"""Tokens and grants: who is believed, and what they may do."""
+"""Tokens and IAM policy: which tokens are valid, and what their accounts may do."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def iam(tmp_path: Path) -> Iam:
 
 
 def test_token_names_its_account_and_scopes(iam: Iam) -> None:
-    """Whoever holds the key's directory knows what a token stands for."""
+    """Any process that can read the key's directory can resolve the token."""
     principal = Iam(iam.path.parent).resolve(iam.mint("a@example.com", [SQL_LOGIN]))
 
     assert principal == Principal("a@example.com", frozenset({SQL_LOGIN}))
 
 
 def test_expired_token_is_nobodys(iam: Iam) -> None:
-    """A token ends when it says so."""
+    """A token is valid until its expiry."""
     assert iam.resolve(iam.mint("a@example.com", seconds=-1)) is None
 
 
 def test_token_of_another_key_is_nobodys(iam: Iam, tmp_path: Path) -> None:
-    """A lab does not believe the tokens of the lab before it."""
+    """A new lab has a new key, so tokens of an earlier lab are invalid."""
     (tmp_path / "other").mkdir()
     other = Iam(tmp_path / "other")
     other.create()
@@ -43,12 +43,12 @@ def test_token_of_another_key_is_nobodys(iam: Iam, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "ya29.", "ya29.a.b", "nonsense", "ya29.é.é", "ya29.\udcff.\udcff", "a.b.c"])
 def test_malformed_token_is_nobodys(iam: Iam, text: str) -> None:
-    """No text breaks the check."""
+    """No input raises an error."""
     assert iam.resolve(text) is None
 
 
 def test_identity_token_is_no_access_token(iam: Iam) -> None:
-    """An identity token tells who somebody is and opens nothing."""
+    """An identity token proves an identity but grants no access."""
     token = iam.mint_identity("a@example.com", "audience")
     claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
 
@@ -72,12 +72,12 @@ def test_identity_token_is_no_access_token(iam: Iam) -> None:
 def test_initial_policy_allows_what_each_account_is_for(
     iam: Iam, email: str, permission: str, *, allowed: bool
 ) -> None:
-    """Every account has its part and no more."""
+    """Each account has the permissions of its roles and no others."""
     assert iam.allowed(email, permission) is allowed
 
 
 def test_grant_acts_at_once(iam: Iam) -> None:
-    """Policy changes need no restart of anybody."""
+    """A changed policy takes effect without a restart."""
     policy = iam.policy()
     policy["bindings"] = {"roles/of.tomorrow": ["a@example.com"], "roles/cloudsql.client": ["a@example.com"]}
     iam.write(policy)
@@ -87,13 +87,13 @@ def test_grant_acts_at_once(iam: Iam) -> None:
 
 
 def test_only_the_bound_workload_may_act_as_the_account(iam: Iam) -> None:
-    """The binding names namespace and service account."""
+    """The binding names both namespace and service account."""
     assert iam.may_impersonate(layout.BACKSTAGE_WORKLOAD, layout.BACKSTAGE_ACCOUNT)
     assert not iam.may_impersonate("default/backstage", layout.BACKSTAGE_ACCOUNT)
 
 
 def test_default_scopes_reach_every_stand_in(iam: Iam) -> None:
-    """A token minted without scopes serves for calls and for a database login."""
+    """A token minted without scopes works for API calls and for a database login."""
     principal = iam.resolve(iam.mint("a@example.com"))
 
     assert principal is not None

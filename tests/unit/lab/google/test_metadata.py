@@ -1,4 +1,4 @@
-"""Who a pod is to the metadata server. The test calls from 127.0.0.1, which is given to a pod."""
+"""The metadata server's answers to a pod. The test calls from 127.0.0.1, which counts as a pod's address here."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ ACCOUNTS = "/computeMetadata/v1/instance/service-accounts/"
 Ask = Callable[..., requests.Response]
 
 
-class Pods:
-    """What the cluster says of the address: one answer after the other, the last one for good."""
+class ScriptedLookup:
+    """What the cluster knows of the pod at an address: scripted answers, the last of which repeats."""
 
     def __init__(self) -> None:
         self.answers: list[Workload | Exception | None] = [BACKSTAGE]
 
     async def __call__(self, _: str) -> Workload | None:
-        """The next answer."""
+        """Return or raise the next answer."""
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
@@ -43,23 +43,23 @@ def iam(tmp_path: Path) -> Iam:
 
 
 @pytest.fixture
-def pods(monkeypatch: pytest.MonkeyPatch) -> Pods:
-    """The cluster, in which the test itself has the address of a pod."""
+def lookup(monkeypatch: pytest.MonkeyPatch) -> ScriptedLookup:
+    """The scripted cluster; the test's own address is in the pod network."""
     monkeypatch.setattr(layout, "POD_NETWORK", "127.0.0.0/8")
-    return Pods()
+    return ScriptedLookup()
 
 
 @pytest.fixture
-def ask(iam: Iam, pods: Pods, serve: Callable[[web.Application], str], faults: Path) -> Iterator[Ask]:  # noqa: ARG001
-    """Asks the server for a path, as Google's clients do."""
-    url = serve(Metadata(iam, pods, lookup_seconds=0.3).application())
+def ask(iam: Iam, lookup: ScriptedLookup, serve: Callable[[web.Application], str], faults: Path) -> Iterator[Ask]:  # noqa: ARG001
+    """Sends a GET with the header that Google's clients send."""
+    url = serve(Metadata(iam, lookup, lookup_seconds=0.3).application())
     with requests.Session() as session:
         session.headers["Metadata-Flavor"] = "Google"
         yield lambda path, **query: session.get(url + path, params=query, timeout=5)
 
 
 def test_bound_workload_gets_a_token_of_its_account(ask: Ask, iam: Iam) -> None:
-    """Annotation and binding together give the account, with the scopes asked for."""
+    """The annotation and the IAM binding together give a token for the account, with the requested scopes."""
     answer = ask(ACCOUNTS + "default/token", scopes=f"{SQL_LOGIN},other").json()
     principal = iam.resolve(answer["access_token"])
 
@@ -67,9 +67,9 @@ def test_bound_workload_gets_a_token_of_its_account(ask: Ask, iam: Iam) -> None:
     assert (answer["token_type"], answer["expires_in"]) == ("Bearer", 3600)
 
 
-def test_unbound_workload_has_an_email_but_no_token(ask: Ask, pods: Pods) -> None:
-    """The annotation alone gives the e-mail; the token is refused in GKE's words."""
-    pods.answers = [Workload("default/backstage", "node-1", layout.BACKSTAGE_ACCOUNT)]
+def test_unbound_workload_has_an_email_but_no_token(ask: Ask, lookup: ScriptedLookup) -> None:
+    """The annotation alone gives the e-mail; the token is refused with GKE's message."""
+    lookup.answers = [Workload("default/backstage", "node-1", layout.BACKSTAGE_ACCOUNT)]
     token = ask(ACCOUNTS + "default/token")
 
     assert ask(ACCOUNTS + "default/email").text == layout.BACKSTAGE_ACCOUNT
@@ -78,9 +78,9 @@ def test_unbound_workload_has_an_email_but_no_token(ask: Ask, pods: Pods) -> Non
     assert ask(ACCOUNTS + "default/identity", audience="a").status_code == 403
 
 
-def test_workload_without_annotation_is_the_pool(ask: Ask, pods: Pods, iam: Iam) -> None:
-    """It gets a token that opens nothing."""
-    pods.answers = [Workload("default/default", "node-1", metadata.WORKLOAD_POOL)]
+def test_workload_without_annotation_is_the_pool(ask: Ask, lookup: ScriptedLookup, iam: Iam) -> None:
+    """Its token has no permissions."""
+    lookup.answers = [Workload("default/default", "node-1", metadata.WORKLOAD_POOL)]
     principal = iam.resolve(ask(ACCOUNTS + "default/token").json()["access_token"])
 
     assert principal is not None
@@ -89,23 +89,23 @@ def test_workload_without_annotation_is_the_pool(ask: Ask, pods: Pods, iam: Iam)
 
 
 def test_fault_refuses_as_if_unbound(ask: Ask, faults: Path) -> None:
-    """The fault looks like the missing binding."""
+    """The fault looks like a missing binding."""
     (faults / "metadata").write_text("refusing")
 
     assert ask(ACCOUNTS + "default/token").status_code == 403
     assert ask(ACCOUNTS + "default/email").status_code == 200
 
 
-def test_pod_is_waited_for(ask: Ask, pods: Pods) -> None:
-    """A pod that asks before its address is published gets its answer a little later."""
-    pods.answers = [None, BACKSTAGE]
+def test_pod_is_waited_for(ask: Ask, lookup: ScriptedLookup) -> None:
+    """A pod may ask before its address is in the API; the answer is delayed until it is."""
+    lookup.answers = [None, BACKSTAGE]
 
     assert ask(ACCOUNTS + "default/email").text == layout.BACKSTAGE_ACCOUNT
 
 
-def test_unknown_pod_is_not_found(ask: Ask, pods: Pods) -> None:
-    """Nobody's address has no identity."""
-    pods.answers = [None]
+def test_unknown_pod_is_not_found(ask: Ask, lookup: ScriptedLookup) -> None:
+    """An address without a pod has no identity."""
+    lookup.answers = [None]
 
     assert ask(ACCOUNTS + "default/token").status_code == 404
 
@@ -121,15 +121,15 @@ def test_caller_that_is_no_pod_is_refused(ask: Ask, monkeypatch: pytest.MonkeyPa
     )
 
 
-def test_silent_cluster_is_told(ask: Ask, pods: Pods) -> None:
-    """An unreachable API server is not the pod's fault."""
-    pods.answers = [requests.ConnectionError("refused")]
+def test_silent_cluster_is_told(ask: Ask, lookup: ScriptedLookup) -> None:
+    """An unreachable API server is a 503, not a missing identity."""
+    lookup.answers = [requests.ConnectionError("refused")]
 
     assert ask(ACCOUNTS + "default/token").status_code == 503
 
 
 def test_account_is_described_at_once(ask: Ask) -> None:
-    """google-auth asks recursively."""
+    """google-auth asks for it with `recursive=true`."""
     assert ask(ACCOUNTS + "default/", recursive="true").json()["email"] == layout.BACKSTAGE_ACCOUNT
     assert layout.BACKSTAGE_ACCOUNT in ask(ACCOUNTS, recursive="true").json()
 
@@ -147,29 +147,29 @@ def test_account_is_described_at_once(ask: Ask) -> None:
     ],
 )
 def test_facts_are_told(ask: Ask, path: str, text: str) -> None:
-    """The rest of what clients look up."""
+    """These are the other paths that clients read."""
     answer = ask(path)
 
     assert (answer.text, answer.headers["Metadata-Flavor"]) == (text, "Google")
 
 
 def test_refusals_are_signed_too(ask: Ask) -> None:
-    """Clients tell by the header whether it was Google that refused."""
+    """Clients check the header to see whether the refusal came from the metadata server."""
     for path in ("/unknown", ACCOUNTS + "other@example.com/email"):
         answer = ask(path)
         assert (answer.status_code, answer.headers["Metadata-Flavor"]) == (404, "Google")
 
 
-def test_header_is_required(iam: Iam, pods: Pods, serve: Callable[[web.Application], str]) -> None:
-    """A request that a browser could be made to send is refused; the root answers those who look for Google."""
-    url = serve(Metadata(iam, pods).application())
+def test_header_is_required(iam: Iam, lookup: ScriptedLookup, serve: Callable[[web.Application], str]) -> None:
+    """The header protects from requests forged in a browser; the root needs none, as clients use it for detection."""
+    url = serve(Metadata(iam, lookup).application())
 
     assert requests.get(url + ACCOUNTS, timeout=5).status_code == 403
     assert requests.get(url, timeout=5).text == "computeMetadata/\n"
 
 
 def test_nodes_redirect_to_the_server() -> None:
-    """The rules have the addresses in figures; they must be the layout's."""
+    """Nftables has the addresses as literals, which must match the layout."""
     rules = (Path(metadata.__file__).parent / "metadata.nft").read_text()
 
     assert f"define server = {layout.GOOGLE_ADDRESS}\n" in rules

@@ -1,4 +1,4 @@
-"""The PromQL stand-in, before a Prometheus that answers what it was asked."""
+"""The PromQL stand-in, in front of a Prometheus that echoes requests."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ pytestmark = pytest.mark.usefixtures("faults")
 
 
 async def echo(request: web.Request) -> web.Response:
-    """Prometheus' part: the method, path and parameters that arrived; 422 to a query it cannot execute."""
+    """Return the method, path and parameters received; 422 for a query that cannot be parsed."""
     parameters = [*request.query.items(), *((name, str(value)) for name, value in (await request.post()).items())]
     status = 422 if ("query", "broken(") in parameters else 200
-    asked = {"method": request.method, "path": request.path, "parameters": parameters}
-    return web.json_response({"status": "success", "data": asked}, status=status)
+    received = {"method": request.method, "path": request.path, "parameters": parameters}
+    return web.json_response({"status": "success", "data": received}, status=status)
 
 
 def echoing_prometheus() -> web.Application:
-    """An application that echoes everything."""
+    """A Prometheus in which every path echoes."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", echo)
     return app
@@ -64,7 +64,7 @@ def session(token: str) -> requests.Session:
 
 
 def google_error(answer: requests.Response) -> tuple[int, str]:
-    """Code and status of Google's error body, which says the same code as the response."""
+    """Code and status of Google's error body; the code must match the response's."""
     body = answer.json()["error"]
     assert body["code"] == answer.status_code
     return body["code"], body["status"]
@@ -72,49 +72,49 @@ def google_error(answer: requests.Response) -> tuple[int, str]:
 
 @pytest.mark.parametrize("method", ["query", "query_range", "series", "labels"])
 def test_form_is_passed_on(endpoint: str, viewer: requests.Session, method: str) -> None:
-    """A form arrives at Prometheus' own path, each parameter as it was, in order."""
+    """Each parameter arrives unchanged and in order, under Prometheus' own path."""
     form = [("query", 'up{job="a b"}'), ("match[]", "up"), ("match[]", "down"), ("time", "1.5")]
 
     answer = viewer.post(f"{endpoint}{API}/{method}", data=form)
 
-    asked = answer.json()["data"]
-    assert (answer.status_code, asked["method"], asked["path"]) == (200, "POST", f"/api/v1/{method}")
-    assert [tuple(parameter) for parameter in asked["parameters"]] == form
+    received = answer.json()["data"]
+    assert (answer.status_code, received["method"], received["path"]) == (200, "POST", f"/api/v1/{method}")
+    assert [tuple(parameter) for parameter in received["parameters"]] == form
 
 
 @pytest.mark.parametrize("method", ["query", "label/__name__/values", "metadata"])
 def test_get_is_passed_on(endpoint: str, viewer: requests.Session, method: str) -> None:
-    """What is asked with GET arrives too, by project number as well as by id."""
+    """GET works too, and so does the project number in place of the id."""
     path = API.replace(layout.PROJECT, layout.PROJECT_NUMBER)
 
-    asked = viewer.get(f"{endpoint}{path}/{method}", params={"query": "up"}).json()["data"]
+    received = viewer.get(f"{endpoint}{path}/{method}", params={"query": "up"}).json()["data"]
 
-    assert (asked["path"], asked["parameters"]) == (f"/api/v1/{method}", [["query", "up"]])
+    assert (received["path"], received["parameters"]) == (f"/api/v1/{method}", [["query", "up"]])
 
 
 def test_google_client_queries(endpoint: str, directory: Path) -> None:
-    """The JSON of Google's own client becomes the form that Prometheus understands."""
+    """The JSON that Google's client sends becomes a form, as Prometheus expects."""
     credentials: google.auth.credentials.Credentials = Credentials(  # type: ignore[no-untyped-call]
         iam.Iam(directory).mint(layout.SUITE_ACCOUNT)
     )
     service = build("monitoring", "v1", credentials=credentials, client_options={"api_endpoint": endpoint})
     api = service.projects().location().prometheus().api().v1()
 
-    asked = api.query(name=NAME, location="global", body={"query": "up"}).execute()["data"]
+    received = api.query(name=NAME, location="global", body={"query": "up"}).execute()["data"]
     service.close()
 
-    assert (asked["path"], asked["parameters"]) == ("/api/v1/query", [["query", "up"]])
+    assert (received["path"], received["parameters"]) == ("/api/v1/query", [["query", "up"]])
 
 
 def test_error_of_prometheus_is_passed_on(endpoint: str, viewer: requests.Session) -> None:
-    """A query that Prometheus refuses is answered with its status and body."""
+    """Status and body of the refusal are passed on unchanged."""
     answer = viewer.post(f"{endpoint}{API}/query", data={"query": "broken("})
 
     assert (answer.status_code, answer.json()["data"]["path"]) == (422, "/api/v1/query")
 
 
 def test_metric_name_is_matched_exactly_only(endpoint: str, viewer: requests.Session) -> None:
-    """Google cannot match metric names by a pattern, and says so as Prometheus would."""
+    """Google cannot match metric names by pattern; the error has Prometheus' format."""
     answer = viewer.post(f"{endpoint}{API}/query", data={"query": 'sum({__name__=~"up|down"})'})
 
     assert (answer.status_code, answer.json()) == (
@@ -129,7 +129,7 @@ def test_metric_name_is_matched_exactly_only(endpoint: str, viewer: requests.Ses
 
 
 def test_selector_of_series_is_matched_exactly_only(endpoint: str, viewer: requests.Session) -> None:
-    """The same holds where selectors are asked for instead of a query."""
+    """The same rule applies to `match[]` selectors."""
     answer = viewer.get(f"{endpoint}{API}/series", params={"match[]": '{__name__!~"up"}'})
 
     assert (answer.status_code, answer.json()["errorType"]) == (400, "bad_data")
@@ -151,12 +151,12 @@ def test_selector_of_series_is_matched_exactly_only(endpoint: str, viewer: reque
     ],
 )
 def test_inexact_name_matcher_is_found(promql: str, operator: str | None) -> None:
-    """Matchers are found wherever they stand, and texts and comments are not taken for matchers."""
+    """The matcher may be anywhere; strings and comments are not mistaken for one."""
     assert inexact_name_matcher(promql) == operator
 
 
 def test_unknown_token_is_unauthorized(endpoint: str) -> None:
-    """No token, or one that the lab did not sign, opens nothing."""
+    """A missing token and one that the lab did not sign are refused."""
     url = f"{endpoint}{API}/query?query=up"
 
     assert google_error(requests.get(url, timeout=10)) == (401, "UNAUTHENTICATED")
@@ -164,7 +164,7 @@ def test_unknown_token_is_unauthorized(endpoint: str) -> None:
 
 
 def test_token_of_another_scope_is_unauthorized(endpoint: str, directory: Path) -> None:
-    """A token for databases does not open metrics, whosever it is."""
+    """The database scope does not allow reading metrics, whatever the account may do."""
     token = iam.Iam(directory).mint(layout.OBSERVER_ACCOUNT, [iam.SQL_LOGIN])
 
     assert google_error(session(token).get(f"{endpoint}{API}/query?query=up")) == (401, "UNAUTHENTICATED")
@@ -178,14 +178,14 @@ def test_account_without_the_role_is_denied(endpoint: str, directory: Path) -> N
 
 
 def test_other_project_is_denied(endpoint: str, viewer: requests.Session) -> None:
-    """Nothing is said of other projects."""
+    """Other projects are denied, so that nothing shows whether they exist."""
     url = f"{endpoint}{API}/query?query=up".replace(layout.PROJECT, "elsewhere")
 
     assert google_error(viewer.get(url)) == (403, "PERMISSION_DENIED")
 
 
 def test_unknown_method_is_not_found(endpoint: str, viewer: requests.Session) -> None:
-    """Prometheus' administration is not behind Google's path."""
+    """Prometheus' admin API is not reachable under Google's path."""
     assert viewer.post(f"{endpoint}{API}/admin/tsdb/delete_series").status_code == 404
     assert viewer.post(f"{endpoint}{API}/write").status_code == 404
 
@@ -193,7 +193,7 @@ def test_unknown_method_is_not_found(endpoint: str, viewer: requests.Session) ->
 def test_missing_prometheus_is_google_s_outage(
     directory: Path, viewer: requests.Session, serve: Callable[[web.Application], str]
 ) -> None:
-    """When the central Prometheus is down, Google's front end still answers."""
+    """When the central Prometheus is down, Google's front end still responds."""
     endpoint = serve(monitoring.application(directory, "http://127.0.0.1:1"))
 
     assert google_error(viewer.get(f"{endpoint}{API}/query?query=up")) == (503, "UNAVAILABLE")

@@ -1,4 +1,4 @@
-"""The rule evaluator's stand-in: files that follow what the operator generates."""
+"""The rule evaluator's stand-in: its files follow the operator's generated rules."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ GENERATED = {"empty.yaml": "", "rules__acceptance__smoke.yaml": "groups: []\n"}
 
 
 def files(directory: Path) -> dict[str, str]:
-    """Name to text."""
+    """File names with their contents."""
     return {file.name: file.read_text() for file in directory.iterdir()}
 
 
 def test_files_become_what_was_generated(tmp_path: Path) -> None:
-    """New files appear, changed ones change, and those of deleted objects go."""
+    """New files are added, changed ones updated, those of deleted objects removed."""
     (tmp_path / "rules__gone__gone.yaml").write_text("groups: []\n")
     (tmp_path / "empty.yaml").write_text("was not empty")
 
@@ -30,14 +30,14 @@ def test_files_become_what_was_generated(tmp_path: Path) -> None:
 
 
 def test_nothing_is_reloaded_for_nothing(tmp_path: Path) -> None:
-    """Files that are as they should be are no change."""
+    """Without a difference, write() reports no change and so nothing is reloaded."""
     rule_evaluator.write(GENERATED, tmp_path)
 
     assert not rule_evaluator.write(GENERATED, tmp_path)
 
 
 def test_refused_rules_are_told(serve: Callable[[web.Application], str]) -> None:
-    """What Prometheus says of rules that it does not take is in the log."""
+    """The error has Prometheus' own message."""
 
     async def refuse(_request: web.Request) -> web.Response:
         return web.Response(status=500, text="failed to reload config: one or more errors occurred")

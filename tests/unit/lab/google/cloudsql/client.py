@@ -1,4 +1,4 @@
-"""Clients of the Cloud SQL stand-in: of its Admin API, and of its port 3307 as a connector."""
+"""Clients of the Cloud SQL stand-in: one for the Admin API, and one for port 3307 that acts as a connector."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def error_of(answer: requests.Response) -> tuple[int, str]:
     return error["code"], error["errors"][0]["reason"]
 
 
-def finished(call: Call, operation: dict[str, Any]) -> dict[str, Any]:
-    """The operation once it is DONE."""
+def wait_until_done(call: Call, operation: dict[str, Any]) -> dict[str, Any]:
+    """Wait until the operation is DONE and return it."""
     path = f"{PROJECT}/operations/{operation['name']}"
     return wait_for(
         "the operation to be DONE",
@@ -49,7 +49,7 @@ def finished(call: Call, operation: dict[str, Any]) -> dict[str, Any]:
 def connected(
     api: AdminApi, address: str = "127.0.0.2", email: str | None = layout.BACKSTAGE_ACCOUNT
 ) -> Iterator[ssl.SSLSocket]:
-    """A connector's connection, made with a certificate for the account."""
+    """A connector's TLS connection to the instance; its certificate names the account, or none."""
     key = new_key()
     names = () if email is None else (x509.RFC822Name(email),)
     certificate = api.port.client_ca.issue("connector", key.public_key(), dt.timedelta(hours=1), *names)
@@ -63,7 +63,7 @@ def connected(
         yield connection
 
 
-def everything(connection: ssl.SSLSocket) -> bytes:
+def read_until_closed(connection: ssl.SSLSocket) -> bytes:
     """All bytes until the server ends the connection."""
     received = b""
     with contextlib.suppress(ConnectionResetError, ssl.SSLEOFError):
@@ -72,7 +72,7 @@ def everything(connection: ssl.SSLSocket) -> bytes:
     return received
 
 
-def startup(user: str) -> bytes:
-    """The packet with which a client logs in."""
+def startup_packet(user: str) -> bytes:
+    """PostgreSQL's startup packet for this user and the database `app`."""
     options = f"user\0{user}\0database\0app\0\0".encode()
     return struct.pack("!ii", len(options) + 8, 196608) + options

@@ -1,4 +1,4 @@
-"""The Cloud SQL stand-in, serving, without PostgreSQL behind it."""
+"""The Cloud SQL stand-in, serving, with a fake server in place of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.unit.lab.google.cloudsql.client import Call
 
 
 class FakePostgres(socketserver.ThreadingTCPServer):
-    """Answers the first packet with `hello` and that packet, then waits for the client to go."""
+    """Returns the first packet with `hello` in front of it, then waits until the client disconnects."""
 
     daemon_threads = True
 
@@ -29,18 +29,19 @@ class FakePostgres(socketserver.ThreadingTCPServer):
 
 
 class FakeBackend(socketserver.BaseRequestHandler):
-    """One connection."""
+    """One connection to the fake server."""
 
     def handle(self) -> None:
-        """Its whole life."""
+        """Answer the first packet and read until the client disconnects."""
         self.request.sendall(b"hello " + self.request.recv(1000))
         self.request.recv(1000)
 
 
 @pytest.fixture
 def postgres(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePostgres]:
-    """A server behind the instance; the signals it gets are in `restarts`."""
+    """The server behind the instance's port."""
     with FakePostgres() as server:
+        # The argument is the poll interval, for which shutdown() waits.
         threading.Thread(target=server.serve_forever, args=(0.01,)).start()
         monkeypatch.setattr(layout, "POSTGRES_PORT", server.server_address[1])
         yield server
@@ -49,7 +50,7 @@ def postgres(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePostgres]:
 
 @pytest.fixture
 def restarts(monkeypatch: pytest.MonkeyPatch) -> list[signal.Signals]:
-    """Signals that PostgreSQL got; it is back at once."""
+    """The signals that PostgreSQL is restarted with; each restart succeeds at once."""
     sent: list[signal.Signals] = []
 
     async def restart(_: Postgres, how: signal.Signals) -> None:
@@ -61,7 +62,8 @@ def restarts(monkeypatch: pytest.MonkeyPatch) -> list[signal.Signals]:
 
 @pytest.fixture
 def directory(tmp_path: Path, faults: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: ARG001
-    """Google's directory, on a machine where the instance's addresses are the loopback's."""
+    """The stand-in's data directory, with loopback addresses for the instance and no delays."""
+    # The stand-in binds this port itself, once the socket that found it is closed.
     with socket.socket() as free:
         free.bind(("127.0.0.2", 0))
         monkeypatch.setattr(layout, "DATABASE_PORT", free.getsockname()[1])
@@ -72,7 +74,7 @@ def directory(tmp_path: Path, faults: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def api(directory: Path, restarts: list[signal.Signals]) -> AdminApi:  # noqa: ARG001
-    """The stand-in, not yet serving."""
+    """The stand-in with a fresh IAM, not serving yet."""
     api = AdminApi(directory)
     api.iam.create()
     return api
@@ -80,7 +82,7 @@ def api(directory: Path, restarts: list[signal.Signals]) -> AdminApi:  # noqa: A
 
 @pytest.fixture
 def call(api: AdminApi, serve: Callable[[web.Application], str]) -> Iterator[Call]:
-    """Calls the served API, as the operator unless said otherwise."""
+    """Sends a request to the served Admin API, by default as the operator."""
     url = serve(api.application())
     with requests.Session() as session:
 
@@ -100,5 +102,5 @@ def call(api: AdminApi, serve: Callable[[web.Application], str]) -> Iterator[Cal
 
 @pytest.fixture
 def instance(api: AdminApi, call: Call, postgres: FakePostgres) -> AdminApi:  # noqa: ARG001
-    """The stand-in, serving, with a server behind its port."""
+    """The stand-in, serving, with the fake server behind its port."""
     return api

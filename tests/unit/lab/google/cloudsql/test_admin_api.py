@@ -1,4 +1,4 @@
-"""The calls of the Admin API: what they answer, and whom they refuse."""
+"""The methods of the Admin API: their responses, and the callers they refuse."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.unit.lab.google.cloudsql.client import INSTANCE, PROJECT, USER, Call,
 
 @pytest.mark.parametrize("version", ["/v1", "/sql/v1beta4"])
 def test_instance_is_shown(call: Call, version: str) -> None:
-    """Under both versions, with what a suite asserts."""
+    """Both API versions return the fields that the suite reads."""
     instance = call("GET", INSTANCE.replace("/v1", version), account=layout.OBSERVER_ACCOUNT).json()
 
     assert instance["connectionName"] == layout.INSTANCE_CONNECTION_NAME
@@ -30,7 +30,7 @@ def test_instance_is_shown(call: Call, version: str) -> None:
 
 
 def test_calls_are_refused_in_googles_order(call: Call, api: AdminApi, faults: Path) -> None:
-    """An outage before the token, the token before the permission, the permission before the name."""
+    """The checks run in Google's order: outage, token, permission, resource name."""
     other = f"{PROJECT}/instances/other"
 
     assert error_of(call("GET", other)) == (404, "instanceDoesNotExist")
@@ -43,7 +43,7 @@ def test_calls_are_refused_in_googles_order(call: Call, api: AdminApi, faults: P
 
 
 def test_missing_permission_is_named(call: Call) -> None:
-    """The text that cloud-sql-proxy logs."""
+    """The message is the one that cloud-sql-proxy logs."""
     answer = call("GET", f"{INSTANCE}/connectSettings", account=layout.OBSERVER_ACCOUNT)
 
     assert answer.json()["error"]["message"] == (
@@ -54,14 +54,14 @@ def test_missing_permission_is_named(call: Call) -> None:
 
 @pytest.mark.parametrize(("fault", "reason"), [("403", "notAuthorized"), ("503", "backendError")])
 def test_fault_answers_every_call(call: Call, faults: Path, fault: str, reason: str) -> None:
-    """A caller with all rights is refused too."""
+    """The fault applies even to a caller with all permissions."""
     (faults / "admin-api").write_text(fault)
 
     assert error_of(call("GET", INSTANCE)) == (int(fault), reason)
 
 
 def test_fault_down_resets_connections_and_does_nothing(call: Call, api: AdminApi, faults: Path) -> None:
-    """A call that is not answered is not carried out either."""
+    """A call without a response has no effect either."""
     (faults / "admin-api").write_text("down")
 
     with pytest.raises(requests.ConnectionError):
@@ -70,7 +70,7 @@ def test_fault_down_resets_connections_and_does_nothing(call: Call, api: AdminAp
 
 
 def test_users_and_databases_are_listed(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only users of IAM tell their type."""
+    """Only IAM users have a type."""
 
     async def users(_: Postgres) -> list[User]:
         return [User(USER, iam=True), User("postgres", iam=False)]
@@ -90,18 +90,18 @@ def test_users_and_databases_are_listed(call: Call, monkeypatch: pytest.MonkeyPa
 
 
 def test_users_of_a_stopped_instance_are_unknown(call: Call) -> None:
-    """PostgreSQL is not there to be asked."""
+    """Users are read from PostgreSQL, so a stopped one means an error."""
     assert error_of(call("GET", f"{INSTANCE}/users")) == (400, "invalid")
 
 
 @cache
 def connectors_key() -> rsa.RSAPublicKey:
-    """A key as connectors have it; slow to make."""
+    """A connector's public key, cached because RSA keys are slow to make."""
     return rsa.generate_private_key(65537, 2048).public_key()
 
 
 def certificate_for(call: Call, **body: object) -> x509.Certificate:
-    """What a connector gets for its key."""
+    """The certificate that the Admin API issues for a connector's key."""
     key = connectors_key()
     text = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
     sent = {"public_key": text.replace("PUBLIC KEY", "RSA PUBLIC KEY"), **body}
@@ -112,7 +112,7 @@ def certificate_for(call: Call, **body: object) -> x509.Certificate:
 
 
 def test_connectors_certificate_names_its_principal(call: Call, api: AdminApi) -> None:
-    """The login token's account, however long its name, is in the certificate."""
+    """The certificate names the login token's account, however long its e-mail address is."""
     email = f"{'a' * 30}@{'b' * 30}.iam.gserviceaccount.com"
     certificate = certificate_for(call, access_token=api.iam.mint(email, [SQL_LOGIN]))
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -122,19 +122,19 @@ def test_connectors_certificate_names_its_principal(call: Call, api: AdminApi) -
 
 
 def test_connector_without_login_gets_a_certificate_of_nobody(call: Call) -> None:
-    """Without IAM login the certificate opens the port only."""
+    """A certificate without an account opens the port but does not log in."""
     with pytest.raises(x509.ExtensionNotFound):
         certificate_for(call).extensions.get_extension_for_class(x509.SubjectAlternativeName)
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"public_key": 1}, {"public_key": "x"}])
 def test_certificate_needs_a_key(call: Call, body: object) -> None:
-    """What is no key is refused, whatever it is."""
+    """Anything but a public key is refused, whatever its type."""
     assert error_of(call("POST", f"{INSTANCE}:generateEphemeralCert", body))[0] == 400
 
 
 def test_login_token_needs_the_login_scope(call: Call, api: AdminApi) -> None:
-    """A token for the Admin API does not log in."""
+    """A token with only the Admin API's scope cannot log in to the database."""
     token = api.iam.mint(layout.BACKSTAGE_ACCOUNT, [SQL_ADMIN])
     with pytest.raises(KeyError, match="ephemeralCert"):
         certificate_for(call, access_token=token)

@@ -1,4 +1,4 @@
-"""The restart of PostgreSQL's process."""
+"""Restarting PostgreSQL's process."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from lab.google.cloudsql.postgres import NotRunningError, Postgres
 
 @contextlib.contextmanager
 def server_called(name: str, directory: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of that name, which the pid file says to be a server that accepts connections."""
+    """A process with this name, which the pid file presents as a server that accepts connections."""
     program, data = directory / "bin" / name, directory / "postgres" / "data"
     program.parent.mkdir()
     data.mkdir(parents=True)
     shutil.copy(shutil.which("sleep") or "", program)
-    # Whoever runs these tests in the background may have had SIGINT ignored, and what ignores it is inherited.
+    # A shell starts background jobs with SIGINT ignored, which child processes inherit.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen([program, "60"]) as process:
-        # The kernel tells a new process' name a moment after it has told its parent that it runs.
+        # execve() releases the parent process a moment before it sets the child's new name.
         comm = Path(f"/proc/{process.pid}/comm")
         wait_for(
             f"the process to be called {name}",
@@ -42,7 +42,7 @@ def server_called(name: str, directory: Path) -> Iterator[subprocess.Popen[bytes
 
 
 def test_restart_waits_for_the_successor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The old server gets the signal; one that does not come back is told."""
+    """The old server gets the signal; if no new one appears, that is an error."""
     monkeypatch.setattr("lab.google.cloudsql.postgres.RESTART_SECONDS", 0.1)
 
     with server_called("postgres", tmp_path) as process:
@@ -52,7 +52,7 @@ def test_restart_waits_for_the_successor(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_restart_spares_a_stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The number in a stale pid file may be any process's by now."""
+    """The pid in a stale pid file may belong to any process by now."""
     monkeypatch.setattr("lab.google.cloudsql.postgres.RESTART_SECONDS", 0.1)
 
     with server_called("stranger", tmp_path) as process:

@@ -6,7 +6,7 @@ from lab.google.cloudsql.resources import merged
 
 
 def test_patch_merges_objects_and_replaces_the_rest() -> None:
-    """As JSON merge patches do."""
+    """The rules are those of a JSON merge patch."""
     old = {"a": {"b": 1, "c": 2}, "d": [1], "e": 3}
 
     assert merged(old, {"a": {"b": 5, "c": None}, "d": [2], "e": None, "f": {"g": 1}}) == {

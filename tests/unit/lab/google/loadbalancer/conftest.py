@@ -1,13 +1,13 @@
-"""What the tests of the load balancer's translation hold in their hand."""
+"""Fixtures for the load balancer's translation of Kubernetes objects."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.unit.lab.google.loadbalancer.world import World
+from tests.unit.lab.google.loadbalancer.world import ClusterState
 
 
 @pytest.fixture
-def world() -> World:
-    """The reference: one Gateway, one route, one Service."""
-    return World()
+def state() -> ClusterState:
+    """The reference deployment: one Gateway, one HTTPRoute, one Service."""
+    return ClusterState()

@@ -1,4 +1,4 @@
-"""Endpoint groups: who gets requests, and since when."""
+"""Network endpoint groups: which endpoints get requests, and from when on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAME_ADDRESS = Endpoint("10.244.1.2", 7007, "backstage/two 2222")
 
 
 class Balancer:
-    """Endpoint groups on a clock that only moves when told; a new one on the same file is a restart."""
+    """Endpoint groups with a manual clock; a restart creates them anew from the same file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -34,29 +34,29 @@ class Balancer:
         self.restart()
 
     def restart(self) -> None:
-        """Forget everything but the file."""
+        """Start again with nothing but the file."""
         self._groups = EndpointGroups(self._path, delays=lambda: self.delays, clock=lambda: self.now)
 
     def after(self, seconds: float, *endpoints: Endpoint) -> list[Endpoint]:
-        """What is attached when these endpoints qualify so much later."""
+        """The attached endpoints when, so many seconds later, these endpoints qualify."""
         self.now += seconds
         self._groups.update({"group": set(endpoints)})
         return self._groups.attached("group")
 
     @property
     def changing(self) -> bool:
-        """Whether something waits."""
+        """Whether an endpoint is waiting to be attached or detached."""
         return self._groups.changing()
 
 
 @pytest.fixture
 def balancer(tmp_path: Path) -> Balancer:
-    """A load balancer that knows no endpoint yet."""
+    """A load balancer without any endpoints."""
     return Balancer(tmp_path / "neg.json")
 
 
 def test_endpoint_is_attached_after_the_delay(balancer: Balancer) -> None:
-    """Not a moment earlier, and then it stays."""
+    """The endpoint is attached exactly at the delay and stays."""
     assert balancer.after(0, ONE) == []
     assert balancer.after(9.9, ONE) == []
     assert balancer.changing
@@ -66,7 +66,7 @@ def test_endpoint_is_attached_after_the_delay(balancer: Balancer) -> None:
 
 
 def test_endpoint_is_detached_after_the_delay(balancer: Balancer) -> None:
-    """A deleted pod keeps getting requests until then."""
+    """A deleted pod gets requests until then, as on GKE."""
     balancer.after(0, ONE)
     balancer.after(10, ONE)
 
@@ -78,7 +78,7 @@ def test_endpoint_is_detached_after_the_delay(balancer: Balancer) -> None:
 
 
 def test_attached_endpoint_stays_when_it_qualifies_again(balancer: Balancer) -> None:
-    """A pod that was unready for a moment does not wait a second time, and its next absence counts anew."""
+    """A pod that was briefly unready does not wait again, and its next absence is timed from the start."""
     balancer.after(0, ONE)
     balancer.after(10, ONE)
     balancer.after(1)
@@ -89,7 +89,7 @@ def test_attached_endpoint_stays_when_it_qualifies_again(balancer: Balancer) -> 
 
 
 def test_waiting_endpoint_starts_over_when_it_stops_qualifying(balancer: Balancer) -> None:
-    """The delay is of unbroken readiness."""
+    """The delay requires uninterrupted readiness."""
     balancer.after(0, ONE)
     balancer.after(9)
 
@@ -99,7 +99,7 @@ def test_waiting_endpoint_starts_over_when_it_stops_qualifying(balancer: Balance
 
 
 def test_restart_neither_delays_nor_drops(balancer: Balancer) -> None:
-    """What the file says goes on where it was."""
+    """Delays continue from the times in the file."""
     balancer.after(0, ONE)
     balancer.after(6, ONE)
     balancer.restart()
@@ -112,7 +112,7 @@ def test_restart_neither_delays_nor_drops(balancer: Balancer) -> None:
 
 
 def test_delays_are_read_at_each_decision(balancer: Balancer) -> None:
-    """A shorter delay counts for those that already wait; a longer one takes nobody out."""
+    """A shorter delay applies to endpoints that already wait; a longer one detaches nothing."""
     balancer.after(0, ONE)
     balancer.delays = Delays(attach=1, detach=5)
     assert balancer.after(1, ONE) == [ONE]
@@ -122,7 +122,7 @@ def test_delays_are_read_at_each_decision(balancer: Balancer) -> None:
 
 
 def test_pod_that_inherits_an_address_waits_itself(balancer: Balancer) -> None:
-    """The address of a deleted pod is another endpoint as soon as another pod has it."""
+    """An address taken over by a new pod is a new endpoint, and waits for its own attach delay."""
     balancer.after(0, ONE)
     balancer.after(10, ONE)
 
@@ -132,7 +132,7 @@ def test_pod_that_inherits_an_address_waits_itself(balancer: Balancer) -> None:
 
 
 def test_delays_file_overrides_the_lab(tmp_path: Path) -> None:
-    """One of the two may be left out; no file, or half of one, means the lab's own."""
+    """Each delay has a default; a missing or half-written file means both."""
     path = tmp_path / "delays.json"
     usual = Delays(layout.ATTACH_SECONDS, layout.DETACH_SECONDS)
     assert delays(path) == usual
@@ -145,7 +145,7 @@ def test_delays_file_overrides_the_lab(tmp_path: Path) -> None:
 
 
 def cluster(pod: dict[str, Any], *, ready: bool, terminating: bool = False) -> Objects:
-    """A Service with one pod behind it."""
+    """A Service with one pod behind it, as objects of the cluster."""
     target = {"kind": "Pod", "name": "one", "namespace": "backstage"}
     endpoint = {
         "addresses": ["10.244.1.2"],
@@ -153,7 +153,7 @@ def cluster(pod: dict[str, Any], *, ready: bool, terminating: bool = False) -> O
         "targetRef": target,
     }
     labels = {"kubernetes.io/service-name": "backstage"}
-    piece = {
+    endpoint_slice = {
         "metadata": {"namespace": "backstage", "name": "backstage-x", "labels": labels},
         "addressType": "IPv4",
         "ports": [{"name": "http", "port": 7007}, {"name": "metrics", "port": 9464}],
@@ -166,14 +166,14 @@ def cluster(pod: dict[str, Any], *, ready: bool, terminating: bool = False) -> O
     return Objects(
         {
             "Pod": {"backstage/one": pod},
-            "EndpointSlice": {"backstage/backstage-x": piece},
+            "EndpointSlice": {"backstage/backstage-x": endpoint_slice},
             "Service": {"backstage/backstage": service},
         }
     )
 
 
 def pod(*gates: str, reason: str = "", conditions: dict[str, str] | None = None) -> dict[str, Any]:
-    """A pod with readiness gates and conditions."""
+    """A pod with these readiness gates and conditions."""
     statuses = {"ContainersReady": "True", "Ready": "False", **(conditions or {})}
     return {
         "metadata": {"namespace": "backstage", "name": "one", "uid": "1111"},
@@ -211,12 +211,12 @@ def pod(*gates: str, reason: str = "", conditions: dict[str, str] | None = None)
     ],
 )
 def test_endpoint_qualifies(objects: Objects, expected: set[Endpoint]) -> None:
-    """Ready counts, and so does a pod that only the load balancer itself keeps from it."""
+    """A pod qualifies if it is Ready, or if only the load balancer's own gate keeps it from being Ready."""
     assert qualifying(objects, "backstage", "backstage", 80) == expected
 
 
 def test_port_of_the_service_selects_the_endpoint_port() -> None:
-    """By name, as EndpointSlices have it."""
+    """The Service's port and the EndpointSlice's port match by name."""
     found = qualifying(cluster(pod(), ready=True), "backstage", "backstage", 81)
 
     assert found == {Endpoint("10.244.1.2", 9464, "backstage/one 1111")}

@@ -1,4 +1,4 @@
-"""HealthCheckPolicies, and the health checks that follow from them."""
+"""HealthCheckPolicies and the health checks they produce."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lab.google.loadbalancer.configuration.policies import HealthCheck
 from lab.google.loadbalancer.dataplane.backends import Backend, cluster, load_assignment
 from lab.google.loadbalancer.dataplane.neg import Endpoint
 from lab.google.loadbalancer.objects import Problem, key
-from tests.unit.lab.google.loadbalancer.world import World, conditions
+from tests.unit.lab.google.loadbalancer.world import ClusterState, conditions
 
 POLICY = """
 kind: HealthCheckPolicy
@@ -23,21 +23,21 @@ spec:
 """
 
 
-def test_oldest_policy_is_attached(world: World) -> None:
-    """The other says so."""
-    world.add(POLICY % ("younger", 2))
-    world.add(POLICY % ("older", 1))
-    found = {key(each.obj): each for each in policies.read(world.objects)}
+def test_oldest_policy_is_attached(state: ClusterState) -> None:
+    """The younger policy has the condition Attached=False, reason Conflicted."""
+    state.add(POLICY % ("younger", 2))
+    state.add(POLICY % ("older", 1))
+    found = {key(each.obj): each for each in policies.read(state.objects)}
 
     assert found["backstage/older"].problem is None
     younger = status.of_policy(found["backstage/younger"], "now")["conditions"]
     assert conditions(younger) == {"Attached": ("False", "Conflicted")}
 
 
-def test_policy_becomes_the_health_check(world: World) -> None:
-    """What it leaves open has the Compute API's defaults."""
-    world.add(POLICY % ("policy", 1))
-    backend = Backend.load(world.programme().backends["backstage_backstage_80"])
+def test_policy_becomes_the_health_check(state: ClusterState) -> None:
+    """Fields that the policy leaves out have the Compute API's defaults."""
+    state.add(POLICY % ("policy", 1))
+    backend = Backend.load(state.programme().backends["backstage_backstage_80"])
 
     assert backend.check == HealthCheck(
         path="/ready", port=9000, interval=3, timeout=2, healthy_threshold=2, unhealthy_threshold=2
@@ -48,9 +48,9 @@ def test_policy_becomes_the_health_check(world: World) -> None:
     assert endpoints[0]["endpoint"]["health_check_config"] == {"hostname": "10.244.1.2", "port_value": 9000}
 
 
-def test_service_without_policy_is_asked_for_its_root(world: World) -> None:
+def test_service_without_policy_is_asked_for_its_root(state: ClusterState) -> None:
     """GET / every 15 s, as on GKE; this is why Backstage needs a policy."""
-    backend = Backend.load(world.programme().backends["backstage_backstage_80"])
+    backend = Backend.load(state.programme().backends["backstage_backstage_80"])
 
     (check,) = cluster(backend, Path("/xds"))["health_checks"]
     assert check["http_health_check"]["path"] == "/"
@@ -58,10 +58,10 @@ def test_service_without_policy_is_asked_for_its_root(world: World) -> None:
     assert (check["interval"], check["unhealthy_threshold"]) == ("15s", 2)
 
 
-def test_policy_for_a_missing_service_is_not_attached(world: World) -> None:
-    """And says which Service it misses."""
-    del world.kinds["Service"]
-    world.add(POLICY % ("policy", 1))
+def test_policy_for_a_missing_service_is_not_attached(state: ClusterState) -> None:
+    """The condition's message names the missing Service."""
+    del state.kinds["Service"]
+    state.add(POLICY % ("policy", 1))
 
-    (policy,) = policies.read(world.objects)
+    (policy,) = policies.read(state.objects)
     assert policy.problem == Problem("TargetNotFound", "Service backstage/backstage not found.")

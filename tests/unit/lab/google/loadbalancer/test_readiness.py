@@ -1,4 +1,4 @@
-"""The readiness gate: who gets it, and when it opens."""
+"""The readiness gate: which pods get it, and when its condition turns True."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NEG = "k8s1-a51146d3-backstage-backstage-80-e89003ad"
 
 
 def gated_pod() -> Object:
-    """A pod of the Service, waiting for its gate."""
+    """A pod of the Service whose gate has no condition yet."""
     return {
         "metadata": {
             "namespace": "backstage", "name": "one", "uid": "1111", "labels": {"app": "backstage", "x": "y"},
@@ -40,15 +40,15 @@ OBJECTS = Objects({"Service": {"backstage/backstage": SERVICE}, "Pod": {"backsta
 
 
 def groups(path: Path, *, attached: bool) -> EndpointGroups:
-    """Endpoint groups in which the pod is attached, or waits to be."""
-    waits = Delays(attach=0 if attached else 10, detach=0)
-    found = EndpointGroups(path / "neg.json", delays=lambda: waits, clock=lambda: 0)
+    """Endpoint groups in which the pod is attached, or still waits for it."""
+    delays = Delays(attach=0 if attached else 10, detach=0)
+    found = EndpointGroups(path / "neg.json", delays=lambda: delays, clock=lambda: 0)
     found.update({BACKEND.name: {Endpoint("10.244.1.2", 7007, "backstage/one 1111")}})
     return found
 
 
 def verdict(path: Path, *, attached: bool, healthy: bool, seconds: float = 1) -> Verdict:
-    """What is said of the pod so long after its creation."""
+    """The gate's condition so many seconds after the pod's creation."""
     seen = {(BACKEND.name, "10.244.1.2:7007")} if healthy else set()
     now = CREATED + timedelta(seconds=seconds)
     return judge(OBJECTS, [BACKEND], groups(path, attached=attached), gated_pod(), healthy=seen, now=now)
@@ -56,7 +56,7 @@ def verdict(path: Path, *, attached: bool, healthy: bool, seconds: float = 1) ->
 
 @pytest.mark.parametrize(("attached", "healthy"), [(False, True), (True, False)])
 def test_gate_stays_closed_until_attached_and_healthy(tmp_path: Path, *, attached: bool, healthy: bool) -> None:
-    """One of both is not enough."""
+    """The condition needs both."""
     message = f"Waiting for pod to become healthy in at least one of the NEG(s): [{NEG}]"
 
     expected = Verdict(status=False, reason="LoadBalancerNegNotReady", message=message)
@@ -64,7 +64,7 @@ def test_gate_stays_closed_until_attached_and_healthy(tmp_path: Path, *, attache
 
 
 def test_gate_opens_when_attached_and_healthy(tmp_path: Path) -> None:
-    """With the message that proves it."""
+    """The message names the NEG in which the pod is healthy."""
     found = verdict(tmp_path, attached=True, healthy=True)
 
     assert (found.status, found.reason) == (True, "LoadBalancerNegReady")
@@ -74,7 +74,7 @@ def test_gate_opens_when_attached_and_healthy(tmp_path: Path) -> None:
 
 
 def test_gate_does_not_open_for_another_pods_health(tmp_path: Path) -> None:
-    """The Service's other endpoints prove nothing."""
+    """Other healthy endpoints of the Service do not count."""
     found = EndpointGroups(tmp_path / "neg.json", delays=lambda: Delays(0, 0), clock=lambda: 0)
     found.update({BACKEND.name: {Endpoint("10.244.1.3", 7007, "backstage/two 2222")}})
     seen = {(BACKEND.name, "10.244.1.3:7007")}
@@ -83,12 +83,12 @@ def test_gate_does_not_open_for_another_pods_health(tmp_path: Path) -> None:
 
 
 def test_gate_opens_after_ten_minutes_anyway(tmp_path: Path) -> None:
-    """With another reason."""
+    """The reason is LoadBalancerNegTimeout."""
     assert verdict(tmp_path, attached=True, healthy=False, seconds=601).reason == "LoadBalancerNegTimeout"
 
 
 def test_gate_of_a_pod_without_backend_opens(tmp_path: Path) -> None:
-    """With the reason of the good case: only the message tells them apart."""
+    """The reason is the same as for a healthy pod; only the message differs."""
     found = judge(OBJECTS, [], groups(tmp_path, attached=True), gated_pod(), healthy=set(), now=CREATED)
 
     assert (found.status, found.reason) == (True, "LoadBalancerNegReady")
@@ -96,7 +96,7 @@ def test_gate_of_a_pod_without_backend_opens(tmp_path: Path) -> None:
 
 
 def test_open_gate_is_left_alone() -> None:
-    """Once True the condition is nobody's business any more."""
+    """Once True, the condition is never written again."""
     opened = gated_pod()
     opened["status"] = {"conditions": [{"type": READINESS_GATE, "status": "True"}]}
 
@@ -105,14 +105,14 @@ def test_open_gate_is_left_alone() -> None:
 
 
 def answer(pod: Object) -> Object:
-    """The webhook's response for a pod that is about to be created in the Service's namespace."""
+    """The webhook's response to the creation of a pod in the Service's namespace."""
     request = {"uid": "u", "namespace": "backstage", "object": pod}
     response: Object = review(request, lambda where, new: bool(selected_by(OBJECTS, [BACKEND], where, new)))["response"]
     return response
 
 
 def test_webhook_adds_the_gate_to_pods_of_a_backend() -> None:
-    """Beside the gates the pod has."""
+    """Gates that the pod already has are kept."""
     response = answer(
         {"metadata": {"labels": {"app": "backstage"}}, "spec": {"readinessGates": [{"conditionType": "a"}]}}
     )
@@ -125,12 +125,12 @@ def test_webhook_adds_the_gate_to_pods_of_a_backend() -> None:
 
 @pytest.mark.parametrize("pod", [{"metadata": {}, "spec": {}}, gated_pod()], ids=["no backend", "has the gate"])
 def test_webhook_leaves_others_alone(pod: Object) -> None:
-    """Pods of no backend, and pods that have the gate."""
+    """Pods without a backend, and pods that have the gate, are admitted unchanged."""
     assert answer(pod) == {"uid": "u", "allowed": True}
 
 
 def test_configuration_files_are_written_only_when_they_differ(tmp_path: Path) -> None:
-    """Also by a process that did not write them itself; what nothing names is removed."""
+    """This holds for a new process too; files that are no longer part of the configuration are removed."""
     files = {"endpoints/a.json": [{"name": "a"}], "endpoints/b.json": [], "clusters.json": []}
     envoy.Files(tmp_path).write(files)
     inodes = [(tmp_path / name).stat().st_ino for name in files]

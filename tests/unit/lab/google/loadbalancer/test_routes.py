@@ -1,4 +1,4 @@
-"""HTTPRoutes as GKE reads them: what is attached, what is refused, and which backends are found."""
+"""How HTTPRoutes are read: attachment, refusals and backends."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import pytest
 from lab.google.loadbalancer.configuration.routes import intersection
 from lab.google.loadbalancer.dataplane.backends import MISSING
 from lab.google.loadbalancer.objects import Object, Problem
-from tests.unit.lab.google.loadbalancer.world import World
+from tests.unit.lab.google.loadbalancer.world import ClusterState
 
 
-def test_backend_of_another_namespace_needs_a_grant(world: World) -> None:
-    """Without one it is answered 500."""
-    world.kinds["Service"]["apps/backstage"] = world.kinds["Service"]["backstage/backstage"]
-    world.rule["backendRefs"][0]["namespace"] = "apps"
-    assert world.parent().unresolved is not None
-    assert world.virtual_host()[0]["route"]["weighted_clusters"]["clusters"][0]["name"] == MISSING
+def test_backend_of_another_namespace_needs_a_grant(state: ClusterState) -> None:
+    """Without a ReferenceGrant, requests get a 500."""
+    state.kinds["Service"]["apps/backstage"] = state.kinds["Service"]["backstage/backstage"]
+    state.rule["backendRefs"][0]["namespace"] = "apps"
+    assert state.parent().unresolved is not None
+    assert state.virtual_host()[0]["route"]["weighted_clusters"]["clusters"][0]["name"] == MISSING
 
-    world.add(
+    state.add(
         "{kind: ReferenceGrant, metadata: {name: g, namespace: apps}, spec: {"
         "from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: backstage}],"
         "to: [{group: '', kind: Service}]}}"
     )
-    assert world.parent().unresolved is None
+    assert state.parent().unresolved is None
 
 
 @pytest.mark.parametrize(
@@ -38,23 +38,23 @@ def test_backend_of_another_namespace_needs_a_grant(world: World) -> None:
         ({"name": "tls"}, "NoMatchingParent"),
     ],
 )
-def test_listener_that_does_not_take_the_route(world: World, change: Object, reason: str) -> None:
-    """Each reason of the Gateway API; nothing is attached."""
-    world.gateway["spec"]["listeners"][1] |= change
-    parent = world.parent()
+def test_listener_that_does_not_take_the_route(state: ClusterState, change: Object, reason: str) -> None:
+    """The condition has the Gateway API's reason, and nothing is attached."""
+    state.gateway["spec"]["listeners"][1] |= change
+    parent = state.parent()
 
     assert parent.refused is not None
     assert parent.refused.reason == reason
     assert parent.hostnames == {}
 
 
-def test_selector_takes_namespaces_with_the_label(world: World) -> None:
-    """The listener decides, by the labels of the route's namespace."""
+def test_selector_takes_namespaces_with_the_label(state: ClusterState) -> None:
+    """The listener's selector is matched against the labels of the route's namespace."""
     expression = {"key": "team", "operator": "In", "values": ["portal"]}
     namespaces = {"from": "Selector", "selector": {"matchExpressions": [expression]}}
-    world.gateway["spec"]["listeners"][1]["allowedRoutes"] = {"namespaces": namespaces}
+    state.gateway["spec"]["listeners"][1]["allowedRoutes"] = {"namespaces": namespaces}
 
-    assert world.parent().refused is None
+    assert state.parent().refused is None
 
 
 @pytest.mark.parametrize(
@@ -87,20 +87,20 @@ def test_selector_takes_namespaces_with_the_label(world: World) -> None:
         ({"backendRefs": [{"name": "x", "filters": [{}]}]}, "Filters of a backendRef are not supported."),
     ],
 )
-def test_what_gke_does_not_implement_is_refused(world: World, rule: Object, message: str) -> None:
-    """With GKE's code, so that the search for it leads somewhere; the route is not served."""
-    world.rule |= rule
+def test_what_gke_does_not_implement_is_refused(state: ClusterState, rule: Object, message: str) -> None:
+    """The message has GKE's error code, so that users can search for it, and the route is not served."""
+    state.rule |= rule
 
     expected = f'Error GWCER104: HTTPRoute "backstage/backstage" is misconfigured, err: {message}'
-    assert world.parent().refused == Problem("UnsupportedValue", expected)
-    assert world.programme().backends == {}
+    assert state.parent().refused == Problem("UnsupportedValue", expected)
+    assert state.programme().backends == {}
 
 
-def test_port_of_a_parent_reference_is_refused(world: World) -> None:
-    """ParentRefPort is not among GKE's features either."""
-    world.route["spec"]["parentRefs"][0]["port"] = 443
+def test_port_of_a_parent_reference_is_refused(state: ClusterState) -> None:
+    """GKE does not support ParentRefPort either."""
+    state.route["spec"]["parentRefs"][0]["port"] = 443
 
-    refused = world.parent().refused
+    refused = state.parent().refused
     assert refused is not None
     assert refused.reason == "UnsupportedValue"
 
@@ -119,5 +119,5 @@ def test_port_of_a_parent_reference_is_refused(world: World) -> None:
     ],
 )
 def test_hostnames_intersect(listener: str, route: list[str], expected: list[str]) -> None:
-    """A wildcard stands for one label or more, never for none."""
+    """A wildcard stands for one or more labels, never for none."""
     assert intersection(listener, route) == expected

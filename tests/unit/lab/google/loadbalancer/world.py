@@ -1,4 +1,4 @@
-"""The reference as objects of a cluster, and how the load balancer reads them."""
+"""The reference deployment as Kubernetes objects, and their translation by the load balancer."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ metadata: {name: backstage, labels: {team: portal}}
 
 
 def self_signed() -> tuple[str, str]:
-    """A certificate and its key, in base64 as a Secret has them."""
+    """A certificate and its key as PEM in base64, as in a Secret."""
     private_key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "backstage.lab.test")])
     now = datetime.now(UTC)
@@ -70,8 +70,8 @@ def self_signed() -> tuple[str, str]:
 CERTIFICATE, KEY = self_signed()
 
 
-class World:
-    """The objects of a cluster, to be changed before they are translated."""
+class ClusterState:
+    """The objects of a cluster; a test changes them before they are translated."""
 
     def __init__(self) -> None:
         self.kinds: dict[str, dict[str, Object]] = {}
@@ -85,7 +85,7 @@ class World:
         self.rule: Object = self.route["spec"]["rules"][0]
 
     def add(self, text: str) -> Object:
-        """Add objects; returns the last."""
+        """Add the objects of a YAML text; return the last."""
         for each in yaml.safe_load_all(text):
             self.kinds.setdefault(each["kind"], {})[key(each)] = each
         last: Object = each
@@ -93,29 +93,29 @@ class World:
 
     @property
     def objects(self) -> Objects:
-        """The objects as the mirror would have them."""
+        """The objects as the load balancer's watches would store them."""
         return Objects(self.kinds)
 
     def gateways(self) -> dict[str, Gateway]:
-        """The Gateways as read."""
+        """The Gateways as read, by namespace/name."""
         return gateways.read(self.objects)
 
     def parents(self) -> list[Parent]:
-        """The parentRefs as read."""
+        """The parentRefs of all routes as read."""
         return routes.read(self.objects, self.gateways())
 
     def parent(self) -> Parent:
-        """The only parentRef."""
+        """The parentRef, if there is exactly one."""
         (parent,) = self.parents()
         return parent
 
     def programme(self, name: str = "mcp/external-gw-01") -> Programme:
-        """What Envoy is to do for a Gateway."""
+        """Envoy's configuration for a Gateway."""
         checks = policies.health_checks(policies.read(self.objects))
         return programme.build(self.objects, self.gateways()[name], self.parents(), checks, Path("/xds"))
 
     def virtual_host(self, hostname: str = "backstage.lab.test") -> list[Object]:
-        """The routes of a hostname at port 443, without the last, which is for all that matches none."""
+        """The routes of a hostname on port 443, without the catch-all at the end."""
         hosts = self.programme().routes["mcp_external-gw-01_443"]["virtual_hosts"]
         (found,) = [each["routes"] for each in hosts if each["domains"] == [hostname]]
         routes_of_host: list[Object] = found[:-1]
@@ -123,5 +123,5 @@ class World:
 
 
 def conditions(found: list[Object]) -> dict[str, tuple[str, str]]:
-    """Type to status and reason."""
+    """Condition types with their status and reason."""
     return {each["type"]: (each["status"], each["reason"]) for each in found}

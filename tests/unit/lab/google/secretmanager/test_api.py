@@ -1,4 +1,4 @@
-"""The Secret Manager stand-in, asked by Google's own client."""
+"""The Secret Manager stand-in, called with Google's own client."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def endpoint(directory: Path, serve: Callable[[web.Application], str]) -> str:
 
 @pytest.fixture
 def client_of(directory: Path, endpoint: str) -> Callable[[str], SecretManagerServiceClient]:
-    """Google's client, made for an account."""
+    """Makes Google's client for an account."""
 
     def client(account: str) -> SecretManagerServiceClient:
         credentials = Credentials(iam.Iam(directory).mint(account))  # type: ignore[no-untyped-call]
@@ -58,7 +58,7 @@ def backstage(client_of: Callable[[str], SecretManagerServiceClient]) -> SecretM
 
 @pytest.fixture
 def observer(client_of: Callable[[str], SecretManagerServiceClient]) -> SecretManagerServiceClient:
-    """Client that may look at everything but payloads."""
+    """Client that may read everything but payloads."""
     return client_of(layout.OBSERVER_ACCOUNT)
 
 
@@ -74,17 +74,17 @@ def operator(
 
 
 def payload(client: SecretManagerServiceClient, name: str) -> bytes:
-    """What the version holds."""
+    """The payload of a secret version."""
     return client.access_secret_version(name=name).payload.data
 
 
 def add_version(client: SecretManagerServiceClient, data: bytes) -> None:
-    """Rotate the secret."""
+    """Add a version to the secret."""
     client.add_secret_version(parent=SECRET, payload=SecretPayload(data=data))
 
 
 def test_secrets_are_listed_by_project_number(observer: SecretManagerServiceClient) -> None:
-    """Every secret of the lab is there, named as Google names it whatever the caller asked by."""
+    """Names have the project number, whatever the caller used."""
     listed = [secret.name for secret in observer.list_secrets(parent=PROJECT)]
 
     assert listed == [f"projects/{layout.PROJECT_NUMBER}/secrets/{name}" for name in layout.SECRETS]
@@ -92,7 +92,7 @@ def test_secrets_are_listed_by_project_number(observer: SecretManagerServiceClie
 
 
 def test_access_resolves_latest(backstage: SecretManagerServiceClient, operator: SecretManagerServiceClient) -> None:
-    """A new version is what `latest` means from then on; the old one stays readable."""
+    """A new version becomes `latest` at once; the old one stays readable."""
     before = payload(backstage, LATEST)
     add_version(operator, b"\x00new\xff")
 
@@ -105,7 +105,7 @@ def test_access_resolves_latest(backstage: SecretManagerServiceClient, operator:
 def test_versions_are_listed_newest_first(
     observer: SecretManagerServiceClient, operator: SecretManagerServiceClient
 ) -> None:
-    """The list shows each version's state and never a payload."""
+    """The list has each version's state and never a payload."""
     add_version(operator, b"new")
 
     versions = list(observer.list_secret_versions(parent=SECRET))
@@ -115,7 +115,7 @@ def test_versions_are_listed_newest_first(
 
 
 def test_access_is_denied_without_the_role(observer: SecretManagerServiceClient) -> None:
-    """Looking at a secret's metadata does not open its payload."""
+    """Permission to read metadata does not include the payload."""
     with pytest.raises(Forbidden) as refusal:
         payload(observer, LATEST)
 
@@ -124,19 +124,19 @@ def test_access_is_denied_without_the_role(observer: SecretManagerServiceClient)
 
 
 def test_adding_is_denied_to_a_reader(backstage: SecretManagerServiceClient) -> None:
-    """Who may read a payload may not write one."""
+    """Permission to read a payload does not include adding one."""
     with pytest.raises(Forbidden, match=r"secretmanager\.versions\.add"):
         add_version(backstage, b"x")
 
 
 def test_other_project_is_denied(operator: SecretManagerServiceClient) -> None:
-    """Nothing is said of other projects, not even to the operator."""
+    """Other projects are denied even to the operator, so that nothing shows whether they exist."""
     with pytest.raises(Forbidden):
         operator.get_secret(name="projects/elsewhere/secrets/backstage-github-token")
 
 
 def test_absent_secret_and_version_are_not_found(operator: SecretManagerServiceClient) -> None:
-    """Who may read everything is told what is not there."""
+    """A caller with all permissions gets 404 for what does not exist."""
     with pytest.raises(NotFound, match=r"Secret \[projects/\d+/secrets/absent\] not found"):
         payload(operator, f"{PROJECT}/secrets/absent/versions/1")
     with pytest.raises(NotFound, match=r"Secret Version \[projects/\d+/secrets/[a-z-]+/versions/9\] not found"):
@@ -167,7 +167,7 @@ def test_destroyed_version_stays_destroyed(operator: SecretManagerServiceClient,
 
 
 def test_unknown_token_is_unauthorized(endpoint: str) -> None:
-    """A token that the lab did not sign opens nothing."""
+    """A token that the lab did not sign is refused."""
     forged = {"Authorization": "Bearer ya29.e30.forged"}
 
     answer = requests.get(f"{endpoint}/v1/{LATEST}:access", headers=forged, timeout=10)
@@ -176,7 +176,7 @@ def test_unknown_token_is_unauthorized(endpoint: str) -> None:
 
 
 def test_fault_denies_one_secret(backstage: SecretManagerServiceClient, faults: Path) -> None:
-    """The injected refusal concerns the secret it names and ends with the fault."""
+    """The fault applies to the named secret only and ends when the fault is removed."""
     fault = faults / "secret-denied"
     fault.write_text("backstage-github-token\n")
 
@@ -196,7 +196,7 @@ def test_fault_makes_the_service_unavailable(backstage: SecretManagerServiceClie
 
 
 def test_store_is_private(directory: Path) -> None:
-    """Only root reads the payloads, and each secret has a payload of its own."""
+    """Only root can read the file, and each secret has a different payload."""
     content = api.Store(directory).read()
 
     assert (directory / "secrets.json").stat().st_mode & 0o777 == 0o600

@@ -38,7 +38,7 @@ message MountResponse { repeated ObjectVersion object_version = 1; repeated File
 message File { string path = 1; int32 mode = 2; bytes contents = 3; }
 message ObjectVersion { string id = 1; string version = 2; }
 """
-"""The part of the driver's file that the lab uses, with its numbers."""
+"""The part of the driver's service.proto that the lab uses, with the original field numbers."""
 
 API_PROTO = """
 syntax = "proto3";
@@ -50,23 +50,23 @@ message RegistrationStatus { bool plugin_registered = 1; string error = 2; }
 message RegistrationStatusResponse {}
 message InfoRequest {}
 """
-"""The kubelet's file, likewise."""
+"""The kubelet's registration API, with the original field numbers."""
 
 pytestmark = pytest.mark.usefixtures("faults")
 
 
 @dataclasses.dataclass
 class FakeCluster:
-    """Knows one token, of Backstage's service account."""
+    """Accepts one token, that of Backstage's service account."""
 
     annotation: str | None = layout.BACKSTAGE_ACCOUNT
 
     def workload(self, token: str) -> str | None:
-        """See `Cluster`."""
+        """The workload of a valid token."""
         return layout.BACKSTAGE_WORKLOAD if token == "good" else None  # noqa: S105 -- nobody's
 
     def google_account(self, workload: str) -> str | None:
-        """See `Cluster`."""
+        """The Google account in the service account's annotation."""
         assert workload == layout.BACKSTAGE_WORKLOAD
         return self.annotation
 
@@ -87,18 +87,18 @@ def cluster() -> FakeCluster:
 
 @pytest.fixture
 def provider(directory: Path, cluster: FakeCluster, serve: Callable[[web.Application], str]) -> Provider:
-    """Provider before a Secret Manager of its own."""
+    """A provider with its own Secret Manager stand-in."""
     return Provider(Iam(directory), cluster, serve(secretmanager.application(directory)))
 
 
 def attributes(*entries: dict[str, object], token: str = "good") -> str:  # noqa: S107 -- nobody's
-    """What the driver passes on for a class with these entries and a pod with this token."""
+    """The attributes that the driver passes for a SecretProviderClass with these entries and a pod with this token."""
     tokens = {AUDIENCE: {"token": token, "expirationTimestamp": "2030-01-01T00:00:00Z"}}
     return json.dumps({"secrets": json.dumps(entries), TOKENS: json.dumps(tokens)})
 
 
 def entry(resource: str = LATEST, **more: object) -> dict[str, object]:
-    """An entry of the class's `secrets`."""
+    """An entry of the SecretProviderClass's `secrets`."""
     return {"resourceName": resource, "path": "github-token.txt", **more}
 
 
@@ -110,7 +110,7 @@ def refusal(provider: Provider, given: str) -> tuple[grpc.StatusCode, str]:
 
 
 def test_files_hold_the_resolved_versions(provider: Provider, directory: Path) -> None:
-    """`latest` is reported as the number it stands for; modes come from the entry, else from the driver."""
+    """`latest` is reported as the number it resolves to; the mode comes from the entry, or else from the driver."""
     store = secretmanager.Store(directory)
     content = store.read()
     content["backstage-github-token"]["versions"].append(secretmanager.version(b"new"))
@@ -123,7 +123,7 @@ def test_files_hold_the_resolved_versions(provider: Provider, directory: Path) -
 
 
 def test_yaml_octal_mode_is_octal(provider: Provider) -> None:
-    """`mode: 0400`, as people write it, is octal; `fileName` names the file where there is no `path`."""
+    """`mode: 0400` in YAML is octal; `fileName` names the file if there is no `path`."""
     text = f"- resourceName: {LATEST}\n  fileName: token\n  mode: 0400\n"
     given = json.dumps({**json.loads(attributes()), "secrets": text})
 
@@ -133,14 +133,14 @@ def test_yaml_octal_mode_is_octal(provider: Provider) -> None:
 
 
 def test_forged_token_has_no_identity(provider: Provider) -> None:
-    """The API server's word on the token decides."""
+    """The API server's TokenReview decides."""
     expected = f"{NO_IDENTITY}unable to fetch identitybindingtoken: could not get idbindtoken token, status: 400"
 
     assert refusal(provider, attributes(entry(), token="forged")) == (grpc.StatusCode.PERMISSION_DENIED, expected)  # noqa: S106
 
 
 def test_missing_token_is_refused(provider: Provider) -> None:
-    """A driver whose CSIDriver object requests no token for the pool gets nothing."""
+    """Without tokenRequests for the pool in its CSIDriver object, the driver passes no token."""
     expected = f"{NO_IDENTITY}unable to fetch SA token from driver: unable to obtain token from driver"
 
     given = json.dumps({"secrets": json.dumps([entry()])})
@@ -149,7 +149,7 @@ def test_missing_token_is_refused(provider: Provider) -> None:
 
 
 def test_annotation_without_binding_is_refused(provider: Provider, directory: Path) -> None:
-    """The annotation says which account the workload wants; only the binding lets it have it."""
+    """The annotation names the account, but only the IAM binding allows the workload to use it."""
     policy = Iam(directory).policy()
     Iam(directory).write({**policy, "workloadIdentityUser": {}})
     denied = "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist)."
@@ -163,7 +163,7 @@ def test_annotation_without_binding_is_refused(provider: Provider, directory: Pa
 def test_workload_without_annotation_acts_under_its_own_name(
     provider: Provider, cluster: FakeCluster, directory: Path
 ) -> None:
-    """Without the annotation only a grant to the workload itself opens a secret."""
+    """Without the annotation, the secret must be granted to the workload itself."""
     cluster.annotation = None
     given = attributes(entry())
 
@@ -174,7 +174,7 @@ def test_workload_without_annotation_acts_under_its_own_name(
 
 
 def test_denied_secret_fails_the_volume(provider: Provider, faults: Path) -> None:
-    """One refused secret fails the whole volume, and the text names it as Google's provider does."""
+    """One refused secret fails the whole volume, and the message is that of Google's provider."""
     (faults / "secret-denied").write_text("backstage-github-token")
 
     given = attributes(entry(), entry(LATEST.replace("github", "slack"), path="slack.txt"))
@@ -185,7 +185,7 @@ def test_denied_secret_fails_the_volume(provider: Provider, faults: Path) -> Non
 
 
 def test_disabled_version_is_refused(provider: Provider, directory: Path) -> None:
-    """Google's FAILED_PRECONDITION keeps its code on the way."""
+    """Google's FAILED_PRECONDITION keeps its code."""
     content = secretmanager.Store(directory).read()
     content["backstage-github-token"]["versions"][0]["state"] = "DISABLED"
     secretmanager.Store(directory).write(content)
@@ -195,7 +195,7 @@ def test_disabled_version_is_refused(provider: Provider, directory: Path) -> Non
 
 
 def test_unreachable_secret_manager_is_unavailable(directory: Path, cluster: FakeCluster) -> None:
-    """No answer is an answer too."""
+    """A refused connection becomes the code Unavailable."""
     provider = Provider(Iam(directory), cluster, "http://127.0.0.1:1")
 
     assert "rpc error: code = Unavailable" in refusal(provider, attributes(entry()))[1]
@@ -212,7 +212,7 @@ def test_unreachable_secret_manager_is_unavailable(directory: Path, cluster: Fak
     ],
 )
 def test_class_that_is_not_understood_is_refused(provider: Provider, secrets: str, message: str) -> None:
-    """What the lab cannot do it does not ignore."""
+    """Unsupported fields are an error, not ignored."""
     code, text = refusal(provider, json.dumps({**json.loads(attributes()), "secrets": secrets}))
 
     assert code is grpc.StatusCode.INVALID_ARGUMENT
@@ -221,7 +221,7 @@ def test_class_that_is_not_understood_is_refused(provider: Provider, secrets: st
 
 
 def test_fault_makes_the_provider_unavailable(provider: Provider, faults: Path) -> None:
-    """The injected outage looks as if nobody listened, and ends with the fault."""
+    """The outage looks like a closed socket and ends with the fault."""
     fault = faults / "secret-provider"
     fault.write_text("down")
 
@@ -232,7 +232,7 @@ def test_fault_makes_the_provider_unavailable(provider: Provider, faults: Path) 
 
 @pytest.fixture(scope="session")
 def messages(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModuleType, ModuleType]:
-    """The messages of provider and registration."""
+    """The compiled messages of provider and registration."""
     directory = tmp_path_factory.mktemp("protos")
     (directory / "service.proto").write_text(SERVICE_PROTO)
     (directory / "api.proto").write_text(API_PROTO)
@@ -241,15 +241,15 @@ def messages(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModuleType, Modu
 
 @pytest.fixture
 def kubelet() -> Iterator[Path]:
-    """A node's kubelet directory, which is not there yet."""
-    # Not below tmp_path: the path of a socket ends at 107 bytes.
+    """Kubelet directory of a node, which does not exist yet."""
+    # Not below tmp_path, as the path of a Unix socket is limited to 107 bytes.
     with tempfile.TemporaryDirectory(prefix="csi-") as directory:
         yield Path(directory) / "node-1" / "kubelet"
 
 
 @pytest.fixture
 def node(kubelet: Path, provider: Provider, messages: tuple[ModuleType, ModuleType]) -> Iterator[csi.Node]:
-    """The node's sockets."""
+    """The provider's and the registrar's sockets on one node."""
     service, api = messages
     node = csi.Node(kubelet, csi.provider_methods(service, provider), api)
     yield node
@@ -257,7 +257,7 @@ def node(kubelet: Path, provider: Provider, messages: tuple[ModuleType, ModuleTy
 
 
 def listening(path: Path) -> socket.socket:
-    """A driver's socket."""
+    """A listening socket in the driver's place."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen()
@@ -265,7 +265,7 @@ def listening(path: Path) -> socket.socket:
 
 
 def call(path: Path, method: str, request: csi.Message, answer: type[csi.Message]) -> Any:  # noqa: ANN401 -- a message
-    """What the service on the socket answers."""
+    """The response of the service on this socket."""
     with grpc.insecure_channel(f"unix://{path}") as channel:
         stub = channel.unary_unary(
             method, request_serializer=type(request).SerializeToString, response_deserializer=answer.FromString
@@ -276,7 +276,7 @@ def call(path: Path, method: str, request: csi.Message, answer: type[csi.Message
 def test_driver_mounts_over_the_socket(
     node: csi.Node, kubelet: Path, messages: tuple[ModuleType, ModuleType], faults: Path
 ) -> None:
-    """Files and resolved versions arrive as messages, refusals as status."""
+    """Files and resolved versions are returned as messages, refusals as a gRPC status."""
     service, _ = messages
     kubelet.mkdir(parents=True)
     node.refresh()
@@ -296,7 +296,7 @@ def test_driver_mounts_over_the_socket(
 def test_driver_is_registered_while_it_answers(
     node: csi.Node, kubelet: Path, messages: tuple[ModuleType, ModuleType]
 ) -> None:
-    """The kubelet hears of the driver when it answers, and anew after each of its restarts."""
+    """The registration socket exists only while the driver responds, and is recreated after a restart."""
     _, api = messages
     registration = kubelet / f"plugins_registry/{csi.DRIVER}-reg.sock"
     driver = kubelet / csi.DRIVER_SOCKET
@@ -317,7 +317,7 @@ def test_driver_is_registered_while_it_answers(
 
 
 def test_sockets_return_with_the_node(node: csi.Node, kubelet: Path) -> None:
-    """A node that is rebuilt has a new, empty kubelet directory, and soon the provider's socket in it."""
+    """A rebuilt node has a new, empty kubelet directory, and the provider's socket returns to it."""
     path = kubelet / "plugins/gke-providers/gke.sock"
     node.refresh()
     assert not kubelet.exists()
