@@ -28,6 +28,7 @@ def test_disturbance_is_given_up_for_three_reasons() -> None:
             brakes()
         lease.release()
         cluster.remove(LEASES, "acceptance-backstage")
+        # The next write finds the Lease gone; after that the brakes report it too.
         with pytest.raises(LeaseLostError):
             lease.annotate("a", "b")
         with pytest.raises(LeaseLostError):

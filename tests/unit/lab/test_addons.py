@@ -169,6 +169,6 @@ def with_condition(kind: str, type_: str, status: str) -> addons.Manifest:
         ({"kind": "ClusterRole", "metadata": {}}, True),
     ],
 )
-def test_readiness(manifest: addons.Manifest, ready: bool) -> None:  # noqa: FBT001 -- a table
+def test_readiness(manifest: addons.Manifest, ready: bool) -> None:  # noqa: FBT001 -- a table of cases
     """The status must be about the current generation; an object without a status is ready once it exists."""
     assert addons.is_ready(manifest) is ready

@@ -14,7 +14,7 @@ Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tI
 eth0\t00000000\t0100A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
 {interface}\t00001EAC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0
 """
-"""/proc/net/route with a default route, and 172.30.0.0/16 on an interface."""
+"""/proc/net/route with a default route and 172.30.0.0/16 on an interface; addresses are little-endian."""
 
 
 def fake_routes(monkeypatch: pytest.MonkeyPatch, interface: str) -> None:

@@ -64,7 +64,7 @@ class FakeApiServer:
 
     async def _list(self, request: web.Request) -> web.Response:
         if "watch" in request.query:
-            # A watch that ends soon makes the client list again, which is how it learns of new pods.
+            # An empty watch; the delay keeps the client from reconnecting in a busy loop.
             await asyncio.sleep(0.05)
             return web.Response(text="")
         return web.json_response({"metadata": {"resourceVersion": "1"}, "items": list(self.pods.values())})

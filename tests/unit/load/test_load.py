@@ -85,7 +85,7 @@ def test_plan_is_for_the_portal_as_its_users_come_to_it(tmp_path: Path) -> None:
             return f"https://portal.test{path}"
 
     (tmp_path / "ca.crt").write_text("PEM")
-    plan = plan_for(FakePortal(), PLAN.pressure, longest=60)  # type: ignore[arg-type] # all that is used of one
+    plan = plan_for(FakePortal(), PLAN.pressure, longest=60)  # type: ignore[arg-type] # has all that is used
 
     assert (plan.url, plan.address, plan.ca, plan.timeout) == ("https://portal.test", "192.0.2.1", "PEM", 7)
     assert (plan.pages, plan.longest) == (CATALOG, 60)

@@ -22,6 +22,7 @@ from tests.unit.load.conftest import PLAN
 
 def test_gevent_stays_out_of_this_process() -> None:
     """Gevent patches sockets, threads and time for everything that is already imported."""
+    # The module that starts load is imported, so its imports are what is tested here.
     assert experiment.__name__ in sys.modules
     assert "gevent" not in sys.modules
     assert "locust" not in sys.modules

@@ -68,6 +68,7 @@ def test_redirect_is_an_answer(port: int) -> None:
 
 def test_silence_is_an_answer_that_says_why() -> None:
     """A refused connection is an answer without a status, unless the control page shows that the prober is at fault."""
+    # A port that was just released refuses connections.
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
 

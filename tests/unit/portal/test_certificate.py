@@ -154,6 +154,7 @@ def test_expiry_is_said_in_days_and_as_a_date(end: datetime, text: str) -> None:
 
 def test_server_that_hangs_up_is_an_error_of_the_connection() -> None:
     """The reader raises the connection error; the caller decides what it means."""
+    # A port that was just released refuses connections.
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
 

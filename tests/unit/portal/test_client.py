@@ -115,6 +115,7 @@ def test_pinned_address_keeps_the_name(hostname: str) -> None:
     class Recording(PinnedTransport):
         def handle_request(self, request: httpx.Request) -> httpx.Response:
             sent.append(request)
+            # Nothing listens at the pinned address; only the rewritten request matters.
             with pytest.raises(httpx.ConnectError):
                 super().handle_request(request)
             return httpx.Response(200)

@@ -98,6 +98,7 @@ def portal(encoding: str) -> httpx.MockTransport:
         path = request.url.path
         if request.method == "HEAD":
             kind = "application/javascript" if path in texts else "text/html"
+            # A portal sends its index page for an unknown path; here it is larger than any script.
             size = str(len(texts.get(path, "x" * 5000)))
             return httpx.Response(200, headers={"Content-Type": kind, "Content-Length": size})
         body = texts.get(path, "").encode()
@@ -128,7 +129,7 @@ class FakePortal:
 )
 def test_heaviest_request_is_for_the_largest_script_that_must_be_compressed(encoding: str, path: str) -> None:
     """If nothing is compressed, a catalog query is used; the HTML page sent for a missing script does not count."""
-    page, seconds = heaviest_page(FakePortal(portal(encoding)))  # type: ignore[arg-type] # all that is used of one
+    page, seconds = heaviest_page(FakePortal(portal(encoding)))  # type: ignore[arg-type] # has all that is used
 
     assert page.path == path
     assert 0 < seconds < 1
@@ -141,7 +142,7 @@ def test_portal_that_does_not_answer_leaves_no_verdict_about_scaling() -> None:
         raise httpx.ConnectError("connection refused", request=request)
 
     with pytest.raises(NoVerdictError) as failed:
-        heaviest_page(FakePortal(httpx.MockTransport(refuse)))  # type: ignore[arg-type] # all that is used of one
+        heaviest_page(FakePortal(httpx.MockTransport(refuse)))  # type: ignore[arg-type] # has all that is used
     assert str(failed.value) == (
         "expected: the scripts of the portal's page\n"
         "seen: ConnectError: connection refused\n"

@@ -178,6 +178,7 @@ def test_answer_that_does_not_end_in_time_is_too_slow(sent: bytes, phase: str) -
 
 def test_closed_port_is_a_refused_connection() -> None:
     """A closed port is refused by the machine at once, not by a timeout."""
+    # A port that was just released refuses connections.
     with socket.create_server(("127.0.0.1", 0)) as listener:
         closed = listener.getsockname()[1]
 

@@ -138,6 +138,7 @@ def rows(
 ) -> list[TrafficRow]:
     """Rows of requests on schedule; those matching `bad` are answered with 503."""
     plan = [
+        # Rounded like the rows of the sender, so that scheduled times compare equal.
         TrafficRow(round(begin + number * PLAN.period(kind), 6), 0.0, kind, "/", "good", 0.01)
         for kind in KINDS
         for number in range(round(seconds / PLAN.period(kind)))

@@ -75,4 +75,5 @@ def read_until_closed(connection: ssl.SSLSocket) -> bytes:
 def startup_packet(user: str) -> bytes:
     """PostgreSQL's startup packet for this user and the database `app`."""
     options = f"user\0{user}\0database\0app\0\0".encode()
+    # 196608 is 3 << 16, protocol version 3.0; the length includes these two integers.
     return struct.pack("!ii", len(options) + 8, 196608) + options

@@ -104,6 +104,7 @@ def certificate_for(call: Call, **body: object) -> x509.Certificate:
     """The certificate that the Admin API issues for a connector's key."""
     key = connectors_key()
     text = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+    # Connectors label the key as an RSA key, whatever its type.
     sent = {"public_key": text.replace("PUBLIC KEY", "RSA PUBLIC KEY"), **body}
     answer = call("POST", f"{INSTANCE}:generateEphemeralCert", sent, account=layout.BACKSTAGE_ACCOUNT)
     certificate = x509.load_pem_x509_certificate(answer.json()["ephemeralCert"]["cert"].encode())

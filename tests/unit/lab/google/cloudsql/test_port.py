@@ -25,6 +25,7 @@ from tests.unit.lab.google.cloudsql.client import (
     wait_until_done,
 )
 
+# 80877103 and 80877102 are PostgreSQL's codes for these two requests.
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 CANCEL_REQUEST = struct.pack("!iiii", 16, 80877102, 1234, 5678)
 NO_LOGIN = fatal("28000", f'Cloud SQL IAM service account authentication failed for user "{USER}"')

@@ -36,6 +36,7 @@ def server_called(name: str, directory: Path) -> Iterator[subprocess.Popen[bytes
             every=0.01,
             look_next=str(comm),
         )
+        # The last line is the postmaster's state; `ready` means that it accepts connections.
         (data / "postmaster.pid").write_text(f"{process.pid}\ndata\n0\n5432\nsocket\n127.0.0.1\n0\nready   \n")
         yield process
         process.kill()

@@ -133,6 +133,7 @@ def test_configuration_files_are_written_only_when_they_differ(tmp_path: Path) -
     """This holds for a new process too; files that are no longer part of the configuration are removed."""
     files = {"endpoints/a.json": [{"name": "a"}], "endpoints/b.json": [], "clusters.json": []}
     envoy.Files(tmp_path).write(files)
+    # A file that is written again is replaced, so it gets a new inode; Envoy watches for replaced files.
     inodes = [(tmp_path / name).stat().st_ino for name in files]
 
     again = envoy.Files(tmp_path)

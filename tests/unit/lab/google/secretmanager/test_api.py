@@ -63,13 +63,8 @@ def observer(client_of: Callable[[str], SecretManagerServiceClient]) -> SecretMa
 
 
 @pytest.fixture
-def operator(
-    client_of: Callable[[str], SecretManagerServiceClient], monkeypatch: pytest.MonkeyPatch
-) -> SecretManagerServiceClient:
+def operator(client_of: Callable[[str], SecretManagerServiceClient]) -> SecretManagerServiceClient:
     """Client that may do everything."""
-    changes = {f"secretmanager.versions.{action}" for action in ("enable", "disable", "destroy")}
-    role = "roles/secretmanager.admin"
-    monkeypatch.setitem(iam.ROLES, role, iam.ROLES[role] | changes)
     return client_of(layout.OPERATOR_ACCOUNT)
 
 

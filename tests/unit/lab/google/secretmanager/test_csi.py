@@ -63,7 +63,7 @@ class FakeCluster:
 
     def workload(self, token: str) -> str | None:
         """The workload of a valid token."""
-        return layout.BACKSTAGE_WORKLOAD if token == "good" else None  # noqa: S105 -- nobody's
+        return layout.BACKSTAGE_WORKLOAD if token == "good" else None  # noqa: S105 -- not a real token
 
     def google_account(self, workload: str) -> str | None:
         """The Google account in the service account's annotation."""
@@ -91,7 +91,7 @@ def provider(directory: Path, cluster: FakeCluster, serve: Callable[[web.Applica
     return Provider(Iam(directory), cluster, serve(secretmanager.application(directory)))
 
 
-def attributes(*entries: dict[str, object], token: str = "good") -> str:  # noqa: S107 -- nobody's
+def attributes(*entries: dict[str, object], token: str = "good") -> str:  # noqa: S107 -- not a real token
     """The attributes that the driver passes for a SecretProviderClass with these entries and a pod with this token."""
     tokens = {AUDIENCE: {"token": token, "expirationTimestamp": "2030-01-01T00:00:00Z"}}
     return json.dumps({"secrets": json.dumps(entries), TOKENS: json.dumps(tokens)})
@@ -264,7 +264,7 @@ def listening(path: Path) -> socket.socket:
     return listener
 
 
-def call(path: Path, method: str, request: csi.Message, answer: type[csi.Message]) -> Any:  # noqa: ANN401 -- a message
+def call(path: Path, method: str, request: csi.Message, answer: type[csi.Message]) -> Any:  # noqa: ANN401 -- a protobuf message
     """The response of the service on this socket."""
     with grpc.insecure_channel(f"unix://{path}") as channel:
         stub = channel.unary_unary(
