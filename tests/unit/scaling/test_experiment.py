@@ -65,12 +65,6 @@ class FakeRecorder(ScaleRecorder):
     def __init__(self, load: FakeLoad, *ratios: float, grows: bool = True, shrinks: bool = True) -> None:
         self._load, self._ratios = load, list(ratios)
         self._grows, self._shrinks = grows, shrinks
-        self._began = time.time()
-
-    @property
-    def loaded(self) -> bool:
-        """Whether all scripted ratios were read and the load is still on."""
-        return not self._ratios and bool(self._load.rates) and self._load.rates[-1] > 0
 
     def usage(self) -> Usage | None:
         """0.1 without load, then the next scripted ratio, each in a metrics window that has just begun."""
