@@ -190,7 +190,7 @@ def test_silent_server_is_given_up() -> None:
 
     with serving(silent) as server:
         client = client_of(server, "observe", timeout=0.05)
-        client.configuration.retries = 0
+        client.configuration.retries = 0  # otherwise urllib3 repeats the request three times
         with pytest.raises(urllib3.exceptions.HTTPError):
             CoreV1Api(client).read_namespaced_pod("a", "backstage")
         ended.set()
@@ -201,7 +201,7 @@ def test_watch_may_be_silent_for_longer_than_a_request() -> None:
     event = '{"type":"ADDED","object":{"metadata":{"name":"a"}}}\n'
 
     def slow(_: Request) -> Answer:
-        threading.Event().wait(0.15)
+        threading.Event().wait(0.15)  # three times the timeout of a request
         return Answer(200, event)
 
     with serving(slow) as server:

@@ -46,6 +46,7 @@ def ending(status: object, stdout: bytes = b"", stderr: bytes = b"") -> Answer:
     """A command that writes this output and ends with this status."""
 
     async def answer(stream: web.WebSocketResponse, _words: list[str]) -> None:
+        # Channels of the protocol: standard output, standard error, and the status that ends the command.
         for channel, data in ((b"\1", stdout), (b"\2", stderr), (b"\3", json.dumps(status).encode())):
             await stream.send_bytes(channel + data)
 

@@ -138,7 +138,7 @@ def expired_server(expired_certificate: Path) -> Iterator[str]:
     def handshake(listener: socket.socket) -> None:
         accepted, _ = listener.accept()
         accepted.settimeout(5)
-        with accepted, pytest.raises(ssl.SSLError):
+        with accepted, pytest.raises(ssl.SSLError):  # the client aborts the handshake
             context.wrap_socket(accepted, server_side=True)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -194,6 +194,7 @@ def test_server_that_has_forgotten_leaves_no_gap_if_nothing_happened(cluster: Fa
 
     def expired_at_first(request: Request) -> Answer | None:
         requests.append(request)
+        # Lists and watches alternate, so the first two watches expire.
         return EXPIRED if is_watch(request) and len(requests) < 5 else None
 
     cluster.script = expired_at_first
@@ -249,6 +250,7 @@ def test_watch_goes_on_for_as_long_as_lists_get_through(cluster: FakeCluster, se
     policy = RetryPolicy(within=0.05, every=0.005, watch_idle_timeout=0.02)
     began = time.monotonic()
 
+    # Four times the limit: the informer would have failed by then if lists did not reset it.
     with Informer(server.api(policy), PODS) as pods:
         wait_until(lambda: time.monotonic() - began > policy.within * 4)
         cluster.remove(PODS, "backstage-a")
