@@ -185,6 +185,7 @@ def test_rights_of_observing_are_not_beyond_observing() -> None:
 
 def test_rights_of_all_other_permissions_are_beyond_observing() -> None:
     """Rights of connect, apply and disrupt are forbidden to observers; reading pods and the rights of load are not."""
+    # Reading pods changes nothing, and the namespace for load is the suite's own.
     harmless = {Access("list", "pods"), Access("watch", "pods")}
     harmless |= {right.access_in(NAMESPACES) for right in RIGHTS if right.scope == "load"}
     others = {right.access_in(NAMESPACES) for right in RIGHTS if "observe" not in right.permissions} - harmless
