@@ -11,6 +11,7 @@ from fixtures.environment.loading import EnvironmentFileError, read
 RECORDED = "tests/unit/recorded/environment/lab-facts.json"
 """Recorded output of `python -m lab facts`, with other paths."""
 
+# Only what is required, and mostly one line per table: tests replace single values and lines of it.
 COMPLETE = """
 permissions = ["observe"]
 required = ["workload"]
