@@ -88,4 +88,4 @@ def test_lease_is_where_the_journal_is(cluster: FakeCluster, server: Server) -> 
     following = RunLease(server.api(), "portal", "acceptance-backstage", Holder("next", "joe"), renewal=1000)
     assert load_entries(following.acquire()["backstage-acceptance/journal"]) == journal.entries
     following.release()
-    assert cluster.requests
+    assert cluster.requests  # the Lease went through the API, not through memory

@@ -27,7 +27,7 @@ OTHER = Holder("other", "joe@desk", process=7)
 
 
 def lease_of(api: Api, holder: Holder = HERE, *, renewal: float = 1000, duration: int = 30) -> RunLease:
-    """A Lease that is not acquired yet; with this `renewal`, in seconds, no test sees one unless it asks for it."""
+    """A Lease that is not acquired yet; with the default `renewal`, in seconds, it is never renewed within a test."""
     return RunLease(api, "portal", NAME, holder, renewal=renewal, duration=duration)
 
 
@@ -70,7 +70,7 @@ def test_second_run_is_told_who_holds_it_since_when(server: Server) -> None:
 
 def test_lease_that_was_not_renewed_is_taken_over_with_what_is_on_it(cluster: FakeCluster, server: Server) -> None:
     """An expired Lease is taken over with its annotations, among them the journal."""
-    dead = lease_of(server.api(), OTHER, duration=-2)
+    dead = lease_of(server.api(), OTHER, duration=-2)  # expired when it is written
     dead.acquire()
     live(cluster)["metadata"]["annotations"]["journal"] = "[]"
 
@@ -86,7 +86,7 @@ def test_lease_that_was_not_renewed_is_taken_over_with_what_is_on_it(cluster: Fa
 def test_lease_of_a_dead_process_of_this_host_is_taken_at_once(server: Server) -> None:
     """The expiry is not waited for if the holder's process on this host is gone, also if another has its PID."""
     api = server.api()
-    lease_of(api, dataclasses.replace(Holder.here(), run="dead", started="1")).acquire()
+    lease_of(api, dataclasses.replace(Holder.here(), run="dead", started="1")).acquire()  # reused PID
 
     lease = lease_of(api)
     lease.acquire()
@@ -111,7 +111,7 @@ def test_lease_is_taken_over_by_one_of_two_at_the_same_time(cluster: FakeCluster
 
     def overtaken(request: Request) -> Answer | None:
         if request.method == "PUT" and request.body["spec"]["holderIdentity"] == "me":
-            cluster.script = lambda _: None
+            cluster.script = lambda _: None  # only once, and not for the requests of the quicker run
             lease_of(server.api(), quicker).acquire()
         return None
 
@@ -210,6 +210,7 @@ def test_lease_that_could_not_be_renewed_in_time_is_lost(server: Server, monkeyp
     lease = lease_of(server.api())
     lease.acquire()
 
+    # The duration of 30 s less the margin of 2 s.
     now += 27.9
     lease.check()
     now += 0.2
@@ -256,6 +257,7 @@ def test_time_on_the_lease_is_the_servers(cluster: FakeCluster, server: Server) 
     api = server.api()
     lease = lease_of(api)
     lease.acquire()
+    # Any answer moves the clock; far in the future, as the machine's own date is not known here.
     cluster.script = lambda _: Answer(200, "{}", {"Date": "Fri, 01 Jan 2100 00:00:00 GMT"})
     api.once("GET", "/version")
     assert f"{api.now():%Y-%m-%d}" == "2100-01-01"
