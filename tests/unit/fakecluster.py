@@ -85,6 +85,7 @@ class FakeCluster:
             self._emit(kind or ("MODIFIED" if name in known else "ADDED"), collection, body)
             known[name] = body
             if collection == PODS:
+                # At once; the disruption controller of a real cluster takes a moment.
                 self._compute_budgets()
             return body
 
@@ -179,6 +180,7 @@ class FakeCluster:
         pod = self.collections[PODS].get(name)
         if not pod:
             return status(404, "NotFound")
+        # Evictions and deletions of the suite always have preconditions; one without is a KeyError here.
         if request.body["deleteOptions"]["preconditions"]["uid"] != pod["metadata"]["uid"]:
             return status(409, "Conflict", "the UID in the precondition does not match")
         if "deletionTimestamp" in pod["metadata"]:  # the API server asks no budget about a terminating pod

@@ -15,6 +15,7 @@ from fixtures.environment.loading import ROOT
 FOLDER = ROOT / ".github"
 WORKFLOWS = sorted(FOLDER.glob("workflows/*.yml"))
 FILES = [*WORKFLOWS, *sorted(FOLDER.glob("actions/*/action.yml"))]
+# A commit's hash, as a tag can be moved, and its version for people.
 PINNED = re.compile(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 NAMES = {"checks", "promote", "smoke", "chaos"}
 
@@ -83,6 +84,7 @@ def test_workflow_ends_and_waits_its_turn(file: Path) -> None:
 
     assert read["concurrency"]["group"]
     for job in read["jobs"].values():
+        # Google's access tokens expire after an hour, and nothing renews them.
         assert job["timeout-minutes"] < 60 or "environment" not in job
         assert job["timeout-minutes"] <= 120
 
