@@ -212,14 +212,14 @@ class FakeCluster:
     def watch(self, request: Request) -> Iterator[Json]:
         """Events after the requested resourceVersion, until the requested timeout has passed."""
         query, path = parse_qs(urlsplit(request.path).query), urlsplit(request.path).path
-        seen, end = int(query["resourceVersion"][0]), time.monotonic() + float(query["timeoutSeconds"][0])
+        version, deadline = int(query["resourceVersion"][0]), time.monotonic() + float(query["timeoutSeconds"][0])
         collection = PODS if path.endswith("/pods") else path
-        while (left := end - time.monotonic()) > 0:
+        while (left := deadline - time.monotonic()) > 0:
             with self.lock:
-                fresh = [each for each in self.events if each[0] > seen and not self.watches_silent]
+                fresh = [each for each in self.events if each[0] > version and not self.watches_silent]
                 if not fresh:
                     self.lock.wait(min(left, 0.1))
-                seen = max([seen, *(each[0] for each in fresh)])
+                version = max([version, *(each[0] for each in fresh)])
             for _, kind, where, body in fresh:
                 if where == collection and matches(request, body):
                     yield {"type": kind, "object": body}

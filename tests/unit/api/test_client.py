@@ -1,4 +1,4 @@
-"""The guarded client: a forbidden request is never sent, by whatever API of the library it is made."""
+"""The guarded client: a forbidden request is never sent, whichever API of the library makes it."""
 
 from __future__ import annotations
 

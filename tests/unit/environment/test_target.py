@@ -90,9 +90,9 @@ def test_command_that_takes_too_long_is_ended() -> None:
 )
 def test_facts_that_are_none_are_refused(printed: str, sentence: str) -> None:
     """Output that is no JSON object, or lacks facts, is refused; the message names the facts, not what was printed."""
-    asked = {"gateway.name": "gateway.name", "portal.hostname": "hostname"}
+    mapping = {"gateway.name": "gateway.name", "portal.hostname": "hostname"}
     with pytest.raises(TargetNotReadyError) as failed:
-        facts(TargetTable(ready=(("echo", printed),), facts=asked), within=10)
+        facts(TargetTable(ready=(("echo", printed),), facts=mapping), within=10)
 
     assert str(failed.value).startswith(f"{sentence}; look next: echo ")
 
@@ -105,9 +105,9 @@ def test_target_without_commands_has_no_facts() -> None:
 def test_commands_find_the_python_of_the_suite_and_start_in_its_root() -> None:
     """`python` is the suite's own and the working directory its root, so a file needs no absolute paths."""
     code = "import json, os, sys; print(json.dumps({'cwd': os.getcwd(), 'prefix': sys.prefix}))"
-    asked = {"portal.ca_file": "cwd", "google.token_file": "prefix"}
+    mapping = {"portal.ca_file": "cwd", "google.token_file": "prefix"}
 
-    found = facts(TargetTable(ready=(("python", "-c", code),), facts=asked), within=10)
+    found = facts(TargetTable(ready=(("python", "-c", code),), facts=mapping), within=10)
 
     assert found["portal.ca_file"].value == str(loading.ROOT)
     assert Path(str(found["google.token_file"].value)) == Path(sys.prefix)

@@ -17,7 +17,7 @@ SETTINGS = {"project": "p", "location": "l", "cluster": "c"}
 
 
 def answering(response: httpx.Response) -> GoogleApis:
-    """Client whose every request gets this response."""
+    """Client that gets this response to every request."""
     return GoogleApis(lambda: "secret", timeout=1, transport=httpx.MockTransport(lambda _: response))
 
 

@@ -257,7 +257,7 @@ def test_time_on_the_lease_is_the_servers(cluster: FakeCluster, server: Server) 
     api = server.api()
     lease = lease_of(api)
     lease.acquire()
-    # Any answer moves the clock; far in the future, as the machine's own date is not known here.
+    # Any answer sets the clock, here to a date that no machine running this test has.
     cluster.script = lambda _: Answer(200, "{}", {"Date": "Fri, 01 Jan 2100 00:00:00 GMT"})
     api.once("GET", "/version")
     assert f"{api.now():%Y-%m-%d}" == "2100-01-01"

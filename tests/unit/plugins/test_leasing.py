@@ -268,7 +268,7 @@ def test_restore_says_what_it_did(cluster: FakeCluster, server: Server, capsys: 
 def test_test_that_disturbs_needs_a_run_that_holds_its_lease() -> None:
     """The fixture `tenure` fails in a run that only observes, as such a run holds no Lease."""
     tenure = cast("Tenure", SimpleNamespace())
-    fixture = cast("Any", leasing.tenure).__wrapped__  # pytest lets nobody call a fixture itself
+    fixture = cast("Any", leasing.tenure).__wrapped__  # pytest forbids direct calls of a fixture
 
     assert fixture(tenure) is tenure
     with pytest.raises(NoVerdictError, match="one that only observes"):

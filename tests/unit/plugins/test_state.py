@@ -33,7 +33,7 @@ def test_renewed_credentials_are_secret_beside_the_old_ones(tmp_path: Path) -> N
 
 
 def test_brakes_are_asked_by_each_disturbance_and_not_when_they_are_made() -> None:
-    """Creating the brakes makes no request: each experiment asks anew, as a frozen namespace may thaw between two."""
+    """Creating the brakes makes no request: each experiment checks again, as a freeze may end in between."""
     tenure = SimpleNamespace(lease=None, api=None)
     environment = SimpleNamespace(namespaces=SimpleNamespace(deployment="portal"))
 
