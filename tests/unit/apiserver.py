@@ -1,4 +1,4 @@
-"""An API server on the loopback that answers from a script and remembers what reached it."""
+"""An API server on the loopback interface that answers from a script and records each request."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from typing_extensions import override
 
 Json = dict[str, Any]
 RECORDED: Json = json.loads(Path("tests/unit/recorded/preflight/answers.json").read_text())
-"""What the lab's API server said to `acceptance-observer`, by circumstance."""
+"""Answers of the lab's API server to `acceptance-observer`, by circumstance."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it arrived."""
+    """One request as the server received it; a request without a body has `{}`."""
 
     method: str
     path: str
@@ -31,7 +31,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What to answer."""
+    """Status, body and headers of a response."""
 
     status: int
     body: str
@@ -39,19 +39,19 @@ class Answer:
 
 
 def as_json(body: Json, status: int = 200) -> Answer:
-    """A good answer."""
+    """A response with a JSON body."""
     return Answer(status, json.dumps(body), {"Content-Type": "application/json"})
 
 
 def refusal(name: str) -> Answer:
-    """A recorded bad answer."""
+    """An error response from `RECORDED`."""
     return Answer(RECORDED[name]["status"], RECORDED[name]["body"], {"Content-Type": "application/json"})
 
 
 class Server(ThreadingHTTPServer):
-    """Answers by `script`, which may wait."""
+    """Answers each request by `script`, which may block to simulate a slow server."""
 
-    daemon_threads = True
+    # Clients connect in parallel; beyond the default backlog of 5 they would wait for a retransmitted SYN.
     request_queue_size = 64
 
     def __init__(self, script: Callable[[Request], Answer]) -> None:
@@ -62,11 +62,11 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Base URL, with the free port that the system chose."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def configuration(self) -> Configuration:
-        """Of a client of this server, without identity."""
+        """Configuration of a client of this server, without credentials."""
         configuration = Configuration()
         configuration.host = self.url
         return configuration
@@ -78,25 +78,26 @@ class Server(ThreadingHTTPServer):
 
 
 class Connection(BaseHTTPRequestHandler):
-    """One connection of a client; whoever inherits it answers."""
+    """One connection of a client; subclasses implement `answer`."""
 
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # head and body in one packet: the client would be slow to acknowledge the first of two
+    # Buffered, so head and body leave in one packet: of two, the second waits for the delayed ACK of the first.
+    wbufsize = -1
 
     @override
     def handle_one_request(self) -> None:
         try:
             super().handle_one_request()
-        except ConnectionError:
+        except ConnectionError:  # the client gave up first, as tests of timeouts make it do
             self.close_connection = True
 
     def received(self) -> Request:
-        """What was asked."""
+        """The request, its body parsed as JSON."""
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         return Request(self.command, self.path, dict(self.headers), json.loads(body or b"{}"))
 
     def answer(self) -> None:
-        """Answer one request."""
+        """Read one request and write its response."""
         raise NotImplementedError
 
     def _any(self) -> None:
@@ -109,7 +110,7 @@ class Connection(BaseHTTPRequestHandler):
 
 
 class Handler(Connection):
-    """Remembers the request, answers by the script."""
+    """Records each request and answers it by the script."""
 
     server: Server
 
@@ -118,7 +119,7 @@ class Handler(Connection):
         request = self.received()
         self.server.requests.append(request)
         answer = self.server.script(request)
-        # Else a second `Date` would be sent beside the script's.
+        # `send_response` would send a `Date` of its own beside the script's.
         (self.send_response_only if "Date" in answer.headers else self.send_response)(answer.status)
         for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
             self.send_header(name, value)
@@ -131,7 +132,8 @@ Running = TypeVar("Running", bound=ThreadingHTTPServer)
 
 @contextlib.contextmanager
 def running(server: Running) -> Iterator[Running]:
-    """A server until the end."""
+    """Run a server in a thread while the context lasts."""
+    # `shutdown` waits for the next poll: with the default of 0.5 s each test would end that much later.
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.002})
     thread.start()
     try:
@@ -145,5 +147,5 @@ def running(server: Running) -> Iterator[Running]:
 def serving(
     script: Callable[[Request], Answer] = lambda _: as_json({}),
 ) -> contextlib.AbstractContextManager[Server]:
-    """A server that answers by a script, until the end."""
+    """Run a server that answers by a script while the context lasts."""
     return running(Server(script))

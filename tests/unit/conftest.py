@@ -1,4 +1,4 @@
-"""What several unit tests hold in their hand."""
+"""Fixtures that several rooms of unit tests share."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.unit.fakeserver import Server, served
 
 
 def pytest_collection_finish() -> None:
-    """What is collected stays until the end, so nobody needs to look through it for garbage again and again."""
+    """Keep the garbage collector from traversing the collected tests, which all live until the end of the run."""
     gc.freeze()
 
 
 @contextlib.contextmanager
 def serving(app: web.Application) -> Iterator[str]:
-    """URL of an application that a thread serves on a free port of the loopback."""
+    """Serve an application from a thread, on a free port of the loopback interface; yields its URL."""
     loop = asyncio.new_event_loop()
     runner = web.AppRunner(app, shutdown_timeout=0)
     loop.run_until_complete(runner.setup())
@@ -42,7 +42,7 @@ def serving(app: web.Application) -> Iterator[str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_authorities() -> Iterator[None]:
-    """This machine trusts nobody: what a test needs it names, and reading them all takes longer than most tests."""
+    """No CA certificates of the system: loading them takes longer than most tests, and tests name the CA they trust."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", "")
         patch.setenv("SSL_CERT_DIR", "")
@@ -51,14 +51,14 @@ def no_authorities() -> Iterator[None]:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[web.Application], str]]:
-    """Serves an application until the test ends."""
-    with contextlib.ExitStack() as served:
-        yield lambda app: served.enter_context(serving(app))
+    """Function that serves an application until the test ends, and returns its URL."""
+    with contextlib.ExitStack() as stack:
+        yield lambda app: stack.enter_context(serving(app))
 
 
 @pytest.fixture
 def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Directory of the active faults; none is."""
+    """Directory of the lab's active faults; it is empty."""
     directory = tmp_path / "faults"
     directory.mkdir()
     monkeypatch.setattr(layout, "FAULTS_DIR", directory)
@@ -67,12 +67,12 @@ def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def cluster() -> FakeCluster:
-    """Two Backstage pods on two of three nodes, one disruption allowed."""
+    """Two Ready Backstage pods on two of three nodes; their budget allows one disruption."""
     return FakeCluster()
 
 
 @pytest.fixture
 def server(cluster: FakeCluster) -> Iterator[Server]:
-    """The cluster's API."""
+    """API server of `cluster`."""
     with served(cluster) as server:
         yield server

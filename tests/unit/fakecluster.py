@@ -1,6 +1,7 @@
-"""The part of a cluster that a drain deals with, on the loopback: nodes, pods with their controllers, budgets, Leases.
+"""A fake of the objects that a drain uses: nodes, pods with their controllers, PodDisruptionBudgets, Leases.
 
-Close to the API server where it matters: compare-and-swap, watches, the eviction's decision. It misbehaves by `script`.
+It follows the API server where that matters: compare-and-swap, watches, the decision about an eviction. A `script`
+makes it misbehave.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ BACKSTAGE = {"app": "backstage"}
 
 
 def status(code: int, reason: str, message: str = "", causes: tuple[Json, ...] = ()) -> Answer:
-    """A refusal."""
+    """An error response, with a `Status` object as its body."""
     body = {"kind": "Status", "reason": reason, "message": message, "code": code, "details": {"causes": list(causes)}}
     return as_json(body, code)
 
 
 def refused_by_budget() -> Answer:
-    """As Kubernetes 1.36 says it."""
+    """The response of Kubernetes 1.36 to an eviction that would violate a PodDisruptionBudget."""
     cause = {
         "reason": "DisruptionBudget",
         "message": "The disruption budget backstage needs 1 healthy pods and has 1 currently",
@@ -35,7 +36,10 @@ def refused_by_budget() -> Answer:
 
 
 class FakeCluster:
-    """State and rules."""
+    """Objects by collection, and the rules by which requests read and change them.
+
+    An evicted pod is gone after `ends_after` seconds; its replacement is Ready after `ready_after` seconds.
+    """
 
     def __init__(self, *, ends_after: float = 0.02, ready_after: float = 0.04) -> None:
         self.lock = threading.Condition()
@@ -46,8 +50,9 @@ class FakeCluster:
         self.events: list[tuple[int, str, str, Json]] = []
         self.requests: list[Request] = []
         self.script: Callable[[Request], Answer | None] = lambda _: None
-        self.deaf = False
-        """Whether watches keep everything to themselves."""
+        """Sees each request first; an answer of its own replaces the cluster's."""
+        self.watches_silent = False
+        """Whether watches stay open but send no events."""
         self.put("/api/v1/namespaces", {"metadata": {"name": "portal"}})
         for name in ("node-1", "node-2", "node-3"):
             self.put("/api/v1/nodes", {"metadata": {"name": name}, "spec": {}})
@@ -59,7 +64,7 @@ class FakeCluster:
     def pod(
         self, name: str, node: str, labels: Json, *, ready: bool = True, owner: str = "ReplicaSet", **metadata: object
     ) -> Json:  # fmt: skip
-        """One more pod."""
+        """Add a pod; its controller is of kind `owner`, or there is none if that is empty."""
         self.made += 1
         owners = [{"kind": owner, "controller": True, "uid": "rs"}] if owner else []
         body = {
@@ -71,30 +76,31 @@ class FakeCluster:
         return self.put(PODS, body)
 
     def put(self, collection: str, body: Json, kind: str = "") -> Json:
-        """Write, tell the watches, let the controllers act."""
+        """Store an object with a new resourceVersion, send its watch event, recompute the budgets."""
         with self.lock:
             self.version += 1
             name = body["metadata"]["name"]
             known = self.collections.setdefault(collection, {})
             body = {**body, "metadata": {"uid": name, **body["metadata"], "resourceVersion": str(self.version)}}
-            self._tell(kind or ("MODIFIED" if name in known else "ADDED"), collection, body)
+            self._emit(kind or ("MODIFIED" if name in known else "ADDED"), collection, body)
             known[name] = body
             if collection == PODS:
+                # At once; the disruption controller of a real cluster takes a moment.
                 self._compute_budgets()
             return body
 
     def remove(self, collection: str, name: str) -> None:
-        """Delete."""
+        """Delete an object if it exists, send its watch event, recompute the budgets."""
         with self.lock:
             body = self.collections[collection].pop(name, None)
             if body:
                 self.version += 1
                 metadata = {**body["metadata"], "resourceVersion": str(self.version)}
-                self._tell("DELETED", collection, {**body, "metadata": metadata})
+                self._emit("DELETED", collection, {**body, "metadata": metadata})
                 if collection == PODS:
                     self._compute_budgets()
 
-    def _tell(self, kind: str, collection: str, body: Json) -> None:
+    def _emit(self, kind: str, collection: str, body: Json) -> None:
         self.events.append((self.version, kind, collection, body))
         self.lock.notify_all()
 
@@ -113,11 +119,11 @@ class FakeCluster:
                 self.put(BUDGETS, {**budget, "status": computed})
 
     def node(self, name: str) -> Json:
-        """As it is."""
+        """The node as stored."""
         return self.collections["/api/v1/nodes"][name]
 
     def answer(self, request: Request) -> Answer:
-        """What the API server says."""
+        """The script's answer to a request, otherwise the API server's."""
         self.requests.append(request)
         if scripted := self.script(request):
             return scripted
@@ -126,6 +132,7 @@ class FakeCluster:
             return getattr(self, f"_{request.method.lower()}")(path, request)  # type: ignore[no-any-return]
 
     def _get(self, path: str, request: Request) -> Answer:
+        # All pods are in one namespace, so the list across namespaces is the list of that one.
         if path == "/api/v1/pods" or path in self.collections:
             known = self.collections[PODS if path.endswith("/pods") else path].values()
             items = [each for each in known if matches(request, each)]
@@ -173,9 +180,10 @@ class FakeCluster:
         pod = self.collections[PODS].get(name)
         if not pod:
             return status(404, "NotFound")
+        # Evictions and deletions of the suite always have preconditions; one without is a KeyError here.
         if request.body["deleteOptions"]["preconditions"]["uid"] != pod["metadata"]["uid"]:
             return status(409, "Conflict", "the UID in the precondition does not match")
-        if "deletionTimestamp" in pod["metadata"]:
+        if "deletionTimestamp" in pod["metadata"]:  # the API server asks no budget about a terminating pod
             return as_json({"status": "Success"}, 201)
         labels = pod["metadata"]["labels"].items()
         covering = [
@@ -186,11 +194,11 @@ class FakeCluster:
         if any(each["status"]["disruptionsAllowed"] == 0 for each in covering):
             return refused_by_budget()
         if "dryRun" not in request.path:
-            self._end(pod)
+            self._terminate(pod)
         return as_json({"status": "Success"}, 201)
 
-    def _end(self, pod: Json) -> None:
-        """Its end, and what its controller does about it."""
+    def _terminate(self, pod: Json) -> None:
+        """Delete the pod after a grace period, and create its replacement on the last schedulable node."""
         metadata = {**pod["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}
         self.put(PODS, {**pod, "metadata": metadata})
         free = [
@@ -202,39 +210,39 @@ class FakeCluster:
         later(self.ready_after, lambda: self.put(PODS, ready))
 
     def watch(self, request: Request) -> Iterator[Json]:
-        """The events since a version, until the time is over."""
+        """Events after the requested resourceVersion, until the requested timeout has passed."""
         query, path = parse_qs(urlsplit(request.path).query), urlsplit(request.path).path
-        seen, end = int(query["resourceVersion"][0]), time.monotonic() + float(query["timeoutSeconds"][0])
+        version, deadline = int(query["resourceVersion"][0]), time.monotonic() + float(query["timeoutSeconds"][0])
         collection = PODS if path.endswith("/pods") else path
-        while (left := end - time.monotonic()) > 0:
+        while (left := deadline - time.monotonic()) > 0:
             with self.lock:
-                fresh = [each for each in self.events if each[0] > seen and not self.deaf]
+                fresh = [each for each in self.events if each[0] > version and not self.watches_silent]
                 if not fresh:
                     self.lock.wait(min(left, 0.1))
-                seen = max([seen, *(each[0] for each in fresh)])
+                version = max([version, *(each[0] for each in fresh)])
             for _, kind, where, body in fresh:
                 if where == collection and matches(request, body):
                     yield {"type": kind, "object": body}
 
     def changes(self) -> list[tuple[str, str]]:
-        """What was asked to be changed."""
+        """Method and path of each request that is not a GET, in order."""
         return [(each.method, urlsplit(each.path).path) for each in self.requests if each.method != "GET"]
 
 
 def matches(request: Request, body: Json) -> bool:
-    """By the field selector."""
+    """Whether an object matches the request's field selector, which can only be one by `spec.nodeName`."""
     wanted = parse_qs(urlsplit(request.path).query).get("fieldSelector", ["="])[0].partition("=")[2]
     return not wanted or body["spec"]["nodeName"] == wanted
 
 
 def stale(body: Json, live: Json) -> bool:
-    """Whether the object was changed since it was read."""
+    """Whether a write has the resourceVersion of an earlier read; one without a resourceVersion is unconditional."""
     version: str = live["metadata"]["resourceVersion"]
     return bool(body["metadata"].get("resourceVersion", version) != version)
 
 
 def merged(body: Json, patch: Json) -> Json:
-    """JSON merge patch (RFC 7396)."""
+    """The object after a JSON merge patch (RFC 7396)."""
     result = dict(body)
     for key, value in patch.items():
         if value is None:
@@ -245,7 +253,7 @@ def merged(body: Json, patch: Json) -> Json:
 
 
 def later(seconds: float, act: Callable[[], object]) -> None:
-    """After a while, by a thread."""
+    """Call a function from a thread after some seconds."""
     timer = threading.Timer(seconds, act)
     timer.daemon = True
     timer.start()

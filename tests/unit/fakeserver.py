@@ -1,4 +1,4 @@
-"""The API of a `FakeCluster` on the loopback, watches included."""
+"""API server of a `FakeCluster` on the loopback interface, with watches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUICK = RetryPolicy(within=5, every=0.004, watch_idle_timeout=0.3)
 
 
 class Handler(Connection):
-    """Answers by the cluster's rules, or its script."""
+    """Answers by the cluster's script, otherwise by its rules."""
 
     server: Server
 
@@ -35,7 +35,7 @@ class Handler(Connection):
             self._stream(cluster.watch(request))
             return
         answer = scripted if "watch=true" in request.path and scripted else cluster.answer(request)
-        if answer.status == 0:  # no answer at all
+        if answer.status == 0:  # how a script loses the connection instead of answering
             self.close_connection = True
             return
         self.send_response_only(answer.status)
@@ -49,7 +49,7 @@ class Handler(Connection):
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        self.wfile.flush()
+        self.wfile.flush()  # a client waits for the head before the first event, which may never come
         for event in events:
             line = json.dumps(event).encode() + b"\n"
             self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
@@ -58,10 +58,8 @@ class Handler(Connection):
 
 
 class Server(ThreadingHTTPServer):
-    """Of one cluster."""
+    """HTTP server of one cluster."""
 
-    daemon_threads = True
-    block_on_close = False
     request_queue_size = 64
 
     def __init__(self, cluster: FakeCluster) -> None:
@@ -70,10 +68,10 @@ class Server(ThreadingHTTPServer):
 
     @override
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up in the middle is no error."""
+        """Print nothing: clients hang up in the middle of a watch."""
 
     def api(self, retry_policy: RetryPolicy = QUICK, timeout: float = 2) -> Api:
-        """A client with all permissions."""
+        """A client with all permissions; `timeout` is that of one request, in seconds."""
         configuration = Configuration()
         configuration.host = f"http://127.0.0.1:{self.server_port}"
         configuration.retries = False
@@ -82,5 +80,5 @@ class Server(ThreadingHTTPServer):
 
 
 def served(cluster: FakeCluster) -> AbstractContextManager[Server]:
-    """A cluster until the end."""
+    """Serve a cluster while the context lasts."""
     return running(Server(cluster))

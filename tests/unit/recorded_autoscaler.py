@@ -1,4 +1,4 @@
-"""The HPA of the lab, its pods and what they used, recorded; and copies with one field changed."""
+"""The lab's HPA, its pods and their CPU and memory usage, recorded; and copies with one field changed."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ CPU = "/spec/metrics/0"
 
 
 def hpa_with(pointer: str, value: object) -> dict[str, Any]:
-    """The HPA with one field changed."""
+    """The HPA with another value at a JSON pointer."""
     return dict(patched(HPA, pointer, value))

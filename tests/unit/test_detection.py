@@ -1,4 +1,4 @@
-"""The faults of `tests/detection` as data: complete, about checks that there are, and in the documentation."""
+"""The faults of `tests/detection` as data: each is complete, names an existing check, and is documented."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ PAGE = (ROOT / "docs" / "detection.md").read_text()
 
 
 def test_names_are_unique() -> None:
-    """A fault is run by its name."""
+    """Each fault is selected by its name, so no two share one."""
     assert len({fault.name for fault in ALL}) == len(ALL) >= 15
 
 
 @pytest.mark.parametrize("fault", ALL, ids=lambda fault: fault.name)
 def test_check_exists(fault: Fault) -> None:
-    """A renamed check takes its faults with it."""
+    """The check that must detect a fault exists, also after a check is renamed."""
     file, _, name = fault.check.partition("::")
     module = ast.parse((ROOT / "tests" / "acceptance" / file).read_text())
 
@@ -30,7 +30,7 @@ def test_check_exists(fault: Fault) -> None:
 
 
 def test_every_fault_is_documented() -> None:
-    """The page lists exactly these."""
+    """`docs/detection.md` lists exactly these faults, in this order."""
     rows = [line.split("|") for line in PAGE.splitlines() if line.startswith("| `")]
 
     assert [row[1].strip().strip("`") for row in rows] == [fault.name for fault in ALL]

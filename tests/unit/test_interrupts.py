@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: what they interrupt, and what they wait for."""
+"""SIGTERM as KeyboardInterrupt, and how an undo defers it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ with interrupts.termination_is_interruption():
 
 
 def test_signals_interrupt_but_not_an_undoing() -> None:
-    """In a process of its own."""
+    """SIGTERM raises KeyboardInterrupt at once, but within `deferred()` only at the end of the block."""
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], check=True, capture_output=True, text=True)
 
     assert done.stdout.splitlines() == ["interrupted", "undone", "interrupted afterwards"]

@@ -1,4 +1,4 @@
-"""What is secret does not outlive redaction, however it is written; what is not secret stays readable."""
+"""Redaction removes secrets in every notation, and leaves everything else readable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 from fixtures.redaction import REDACTED, redacted, redacted_body
 
-PLANTED = "pl4nted-S3cret+value/or?with=signs"  # in base64 there is a character that URLs have another one for
+PLANTED = "pl4nted-S3cret+value/or?with=signs"  # its base64 contains a character that base64url replaces
 ENCODED = base64.b64encode(PLANTED.encode()).decode()
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA75planted\nq3v4==\n-----END RSA PRIVATE KEY-----"
 JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ1c2VyOmRlZmF1bHQvZ3Vlc3QifQ.c2lnbmF0dXJlLXBsYW50ZWQ"
@@ -64,7 +64,7 @@ JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ1c2VyOmRlZmF1bHQvZ3Vlc3QifQ.c2lnbmF0dXJlL
     ],
 )
 def test_secret_is_gone_and_the_rest_is_left(text: str, left: str) -> None:
-    """And a second time changes nothing."""
+    """Only the secret is replaced, and redacting twice gives the same text."""
     assert redacted(text) == left
     assert redacted(left) == left
 
@@ -104,7 +104,7 @@ def test_what_only_speaks_of_secrets_stays(text: str) -> None:
     ],
 )
 def test_known_value_is_found_in_every_form(written: str) -> None:
-    """Raw, escaped, in base64 at each of the three places that it may begin at."""
+    """Raw, escaped, and in base64 at each of the three offsets, which encode differently."""
     left = redacted(f"before {written} after", [f"{PLANTED}\n"])
 
     assert "(redacted)" in left
@@ -112,12 +112,12 @@ def test_known_value_is_found_in_every_form(written: str) -> None:
 
 
 def test_short_known_value_is_no_reason_to_hide_words() -> None:
-    """A token file may be empty, a test password "lab"."""
+    """A known value may be empty or a common word, as the lab's password is: those are not searched for."""
     assert redacted("the lab is up", ["lab", ""]) == "the lab is up"
 
 
 def test_values_of_secrets_are_gone_in_yaml_and_json() -> None:
-    """A listing of Secrets, as kubectl prints it; nothing below `data` is left."""
+    """In a list of Secrets as kubectl prints it, `data` and `stringData` are redacted as a whole."""
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -139,7 +139,7 @@ def test_values_of_secrets_are_gone_in_yaml_and_json() -> None:
 
 
 def test_object_is_redacted_by_what_its_fields_mean() -> None:
-    """Variables by name or by a value that looks random, arguments after their flag, fields, and no second copy."""
+    """Variables by name or random value, arguments by flag, fields by name; copies in annotations are removed."""
     container = {
         "name": "backstage",
         "env": [
@@ -184,7 +184,7 @@ def test_object_is_redacted_by_what_its_fields_mean() -> None:
 
 
 def test_secret_object_keeps_only_its_keys_place() -> None:
-    """Also where it is one of a list."""
+    """`data` of a Secret is redacted, also where the Secret is an item of a list."""
     listing = {"items": [{"kind": "Secret", "data": {"a": ENCODED}, "metadata": {"name": "a"}}]}
 
     assert redacted_body(listing) == {"items": [{"kind": "Secret", "data": REDACTED, "metadata": {"name": "a"}}]}
@@ -194,8 +194,8 @@ def test_secret_object_keeps_only_its_keys_place() -> None:
     "text", ["a", "token ", "x-", '"', "eyJ", "-----BEGIN PRIVATE KEY-----\n", "name: ", "://a:", "\\"]
 )
 def test_effort_grows_with_the_length_and_not_faster(text: str) -> None:
-    """A log of one repeated character must not hold up a run; quadratic, these would take ten seconds."""
-    began = time.process_time()
+    """Redacting 30 kB of one repeated text is fast; with quadratic backtracking it would take ten seconds."""
+    began = time.process_time()  # CPU time: a busy machine must not fail this
     redacted(text * (30_000 // len(text)))
 
     assert time.process_time() - began < 1

@@ -1,4 +1,4 @@
-"""The one door: what is refused never leaves, whichever way it is sent."""
+"""The guarded client: a forbidden request is never sent, whichever API of the library makes it."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ POD = {"metadata": {"name": "a", "namespace": "backstage"}}
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """API server that answers everything with one pod."""
+    """API server that answers every request with the same pod."""
     with serving(lambda _: as_json(POD)) as server:
         yield server
 
 
 def client_of(server: Server, *permissions: str, impersonate: str = "", timeout: float = 5) -> GuardedClient:
-    """Client of an environment with some permissions."""
+    """Client of an environment that has these permissions."""
     guard = Guard(frozenset(permissions), NAMESPACES)
     return GuardedClient(server.configuration(), guard, impersonate=impersonate, timeout=timeout)
 
 
 def run_id(client: ApiClient) -> str:
-    """Run a command in a container."""
+    """Exec `id` in a container."""
     return stream(CoreV1Api(client).connect_get_namespaced_pod_exec, "a", "backstage", command=["id"])
 
 
@@ -65,7 +65,7 @@ FORBIDDEN: dict[str, Callable[[GuardedClient], object]] = {
 
 @pytest.mark.parametrize(("seen", "send"), FORBIDDEN.items(), ids=FORBIDDEN)
 def test_refused_request_does_not_leave(server: Server, seen: str, send: Callable[[GuardedClient], object]) -> None:
-    """Not even a connection is opened: typed calls, watches, websockets and the bare sender alike."""
+    """No connection is opened, whether by a typed call, a watch, a websocket or the REST client itself."""
     with pytest.raises(ForbiddenByEnvironmentError, match=f"seen: {seen}, which "):
         send(client_of(server, "observe"))
 
@@ -73,7 +73,7 @@ def test_refused_request_does_not_leave(server: Server, seen: str, send: Callabl
 
 
 def test_allowed_request_leaves(server: Server) -> None:
-    """The guard is not in the way of what is allowed."""
+    """A request that the permissions allow reaches the server unchanged."""
     pod = CoreV1Api(client_of(server, "observe")).read_namespaced_pod("a", "backstage")
 
     assert pod.metadata is not None
@@ -84,7 +84,7 @@ def test_allowed_request_leaves(server: Server) -> None:
 
 
 def test_request_to_another_server_is_refused(server: Server) -> None:
-    """A client is for one API server."""
+    """A client sends requests, with its credentials, only to the API server of its environment."""
     with pytest.raises(ForbiddenByEnvironmentError) as refused:
         client_of(server, "observe").call_api("/version", "GET", _host="https://elsewhere.test")  # type: ignore[attr-defined]
 
@@ -95,7 +95,7 @@ def test_request_to_another_server_is_refused(server: Server) -> None:
 
 
 def test_server_may_have_a_path_of_its_own(server: Server) -> None:
-    """Behind GKE's Connect gateway the API begins below the root."""
+    """The guard reads paths relative to the server's URL: GKE's Connect gateway serves the API below a prefix."""
     client = client_of(server, "observe")
     client.configuration.host += "/v1/projects/1/gkeMemberships/prod"
 
@@ -109,7 +109,7 @@ def test_server_may_have_a_path_of_its_own(server: Server) -> None:
 
 
 def test_websocket_that_is_allowed_leaves(server: Server) -> None:
-    """With connect an exec reaches the server, whose refusal is an ApiException and no error of the library."""
+    """With connect an exec reaches the server; a rejected handshake raises ApiException, not a websocket error."""
     client = client_of(server, "observe", "connect")
 
     with pytest.raises(ApiException, match="Handshake status 200 OK"):
@@ -123,7 +123,7 @@ def test_websocket_that_is_allowed_leaves(server: Server) -> None:
 
 
 def test_requests_of_other_threads_stay_requests_while_a_websocket_is_opened() -> None:
-    """The library swaps its sender for all threads; a Lease renewed meanwhile must not become a websocket."""
+    """The library replaces the sender of the whole client, so a Lease renewed meanwhile must not become a websocket."""
     opening, renewed = threading.Event(), threading.Event()
 
     def refused_exec(client: ApiClient) -> None:
@@ -133,7 +133,7 @@ def test_requests_of_other_threads_stay_requests_while_a_websocket_is_opened() -
     def script(request: Request) -> Answer:
         if "Upgrade" in request.headers:
             opening.set()
-            renewed.wait(5)
+            renewed.wait(5)  # the handshake is in progress while the other thread sends its request
         return as_json(POD)
 
     with serving(script) as server:
@@ -150,14 +150,14 @@ def test_requests_of_other_threads_stay_requests_while_a_websocket_is_opened() -
 
 
 def test_impersonated_user_is_told_to_the_server(server: Server) -> None:
-    """An admin acts as the observer."""
+    """The header Impersonate-User is sent, so an admin can run the suite with an observer's rights."""
     CoreV1Api(client_of(server, "observe", impersonate="jane")).read_namespaced_pod("a", "backstage")
 
     assert server.requests[0].headers["Impersonate-User"] == "jane"
 
 
 def test_websocket_does_not_run_as_the_admin_behind_an_impersonated_user(server: Server) -> None:
-    """The library would leave the name out; then the admin would act, not the user."""
+    """The library sends no Impersonate-User on websockets, so they are refused: they would have the admin's rights."""
     with pytest.raises(ForbiddenByEnvironmentError) as refused:
         run_id(client_of(server, "connect", impersonate="jane"))
 
@@ -170,7 +170,7 @@ def test_websocket_does_not_run_as_the_admin_behind_an_impersonated_user(server:
 
 
 def test_redirect_is_not_followed(tmp_path: Path) -> None:
-    """It would lead past the guard."""
+    """A redirect is returned as an error: following it would bypass the guard."""
     with serving(lambda _: Answer(302, "", {"Location": "/api/v1/namespaces/backstage/secrets/a"})) as server:
         client = connect(Guard(frozenset({"observe"}), NAMESPACES), kubeconfig=kubeconfig(tmp_path, server.url))
         with pytest.raises(ApiException) as failed:
@@ -181,7 +181,7 @@ def test_redirect_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_silent_server_is_given_up() -> None:
-    """A request that the caller sets no limit ends all the same."""
+    """The client has a default timeout for requests to which the caller gives none."""
     ended = threading.Event()
 
     def silent(_: Request) -> Answer:
@@ -190,18 +190,18 @@ def test_silent_server_is_given_up() -> None:
 
     with serving(silent) as server:
         client = client_of(server, "observe", timeout=0.05)
-        client.configuration.retries = 0
+        client.configuration.retries = 0  # otherwise urllib3 repeats the request three times
         with pytest.raises(urllib3.exceptions.HTTPError):
             CoreV1Api(client).read_namespaced_pod("a", "backstage")
         ended.set()
 
 
 def test_watch_may_be_silent_for_longer_than_a_request() -> None:
-    """Nothing happening is no error."""
+    """The default timeout does not apply to a watch, which is silent while nothing changes."""
     event = '{"type":"ADDED","object":{"metadata":{"name":"a"}}}\n'
 
     def slow(_: Request) -> Answer:
-        threading.Event().wait(0.15)
+        threading.Event().wait(0.15)  # three times the timeout of a request
         return Answer(200, event)
 
     with serving(slow) as server:
@@ -212,7 +212,7 @@ def test_watch_may_be_silent_for_longer_than_a_request() -> None:
 
 
 def kubeconfig(directory: Path, server: str) -> Path:
-    """File with one context, `lab`."""
+    """Path of a kubeconfig whose only context is `lab`."""
     path = directory / "kubeconfig"
     path.write_text(
         yaml.safe_dump(
@@ -228,7 +228,7 @@ def kubeconfig(directory: Path, server: str) -> Path:
 
 
 def test_client_takes_server_and_identity_from_a_kubeconfig(tmp_path: Path, server: Server) -> None:
-    """The context is the current one, or the one that is named."""
+    """The client uses the context that is named, or else the current one."""
     guard = Guard(frozenset({"observe"}), NAMESPACES)
     for context in (None, "lab"):
         client = connect(guard, kubeconfig=kubeconfig(tmp_path, server.url), context=context)
@@ -238,7 +238,7 @@ def test_client_takes_server_and_identity_from_a_kubeconfig(tmp_path: Path, serv
 
 
 def test_absent_kubeconfig_is_one_sentence(tmp_path: Path) -> None:
-    """With the path that was looked at."""
+    """The message names the path."""
     path = tmp_path / "absent"
 
     with pytest.raises(NoVerdictError) as failed:
@@ -251,7 +251,7 @@ def test_absent_kubeconfig_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_unknown_context_is_one_sentence(tmp_path: Path) -> None:
-    """With the name that was looked for."""
+    """The message names the context."""
     path = kubeconfig(tmp_path, "https://example.test")
 
     with pytest.raises(NoVerdictError) as failed:
@@ -264,7 +264,7 @@ def test_unknown_context_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_login_plugin_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
-    """GKE's kubeconfigs name one; the library would go on without an identity."""
+    """GKE's kubeconfigs name an exec plugin; without it the library would only log, and send anonymous requests."""
     path = kubeconfig(tmp_path, "https://example.test")
     plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "absent-plugin", "interactiveMode": "Never"}
     path.write_text(path.read_text().replace("token: t", f"exec: {json.dumps(plugin)}"))
@@ -279,7 +279,7 @@ def test_login_plugin_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_default_kubeconfig_is_named_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing was said about where to look."""
+    """Without a path the library looks in its default place, and the message says so."""
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "absent"))
 
     with pytest.raises(NoVerdictError, match="expected: a kubeconfig at the default place; seen: "):
@@ -287,7 +287,7 @@ def test_default_kubeconfig_is_named_as_such(tmp_path: Path, monkeypatch: pytest
 
 
 def test_identity_of_the_pod_needs_a_pod(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Outside of a cluster there is none."""
+    """Outside a cluster `in_cluster` ends the run without a verdict."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
 
     with pytest.raises(NoVerdictError) as failed:

@@ -1,4 +1,4 @@
-"""Commands in a container: how they end, and what is said where nobody knows how they ended."""
+"""Commands in a container: exit codes, and what is said of a command whose exit code is unknown."""
 
 from __future__ import annotations
 
@@ -43,9 +43,10 @@ Serve = Callable[[web.Application], str]
 
 
 def ending(status: object, stdout: bytes = b"", stderr: bytes = b"") -> Answer:
-    """A command that writes something and ends like that."""
+    """A command that writes this output and ends with this status."""
 
     async def answer(stream: web.WebSocketResponse, _words: list[str]) -> None:
+        # Channels of the protocol: standard output, standard error, and the status that ends the command.
         for channel, data in ((b"\1", stdout), (b"\2", stderr), (b"\3", json.dumps(status).encode())):
             await stream.send_bytes(channel + data)
 
@@ -53,17 +54,17 @@ def ending(status: object, stdout: bytes = b"", stderr: bytes = b"") -> Answer:
 
 
 async def cut_off(stream: web.WebSocketResponse, _words: list[str]) -> None:
-    """A connection that ends in the middle, as when the node is lost."""
+    """A connection that ends before the command does, as when the node is lost."""
     await stream.send_bytes(b"\1begun")
 
 
 async def silent(stream: web.WebSocketResponse, _words: list[str]) -> None:
-    """A command that goes on."""
+    """A command that neither writes nor ends."""
     await stream.receive()
 
 
 def server(answer: Answer, refusal: dict[str, object] | None = None) -> web.Application:
-    """An API server with one pod; it opens no stream if it refuses."""
+    """An API server with one pod; with a `refusal` it answers 403 instead of opening a stream."""
 
     async def execute(request: web.Request) -> web.StreamResponse:
         if refusal:
@@ -79,7 +80,7 @@ def server(answer: Answer, refusal: dict[str, object] | None = None) -> web.Appl
 
 
 def container(url: str, *permissions: str, within: float = 5) -> Container:
-    """The container behind a server, for an environment that allows this."""
+    """A container of that pod, in an environment with these permissions; `within` is in seconds."""
     configuration = Configuration()
     configuration.host = url
     guard = Guard(frozenset(permissions or ("observe", "connect")), Namespaces("backstage", "backstage", "mcp"))
@@ -87,14 +88,14 @@ def container(url: str, *permissions: str, within: float = 5) -> Container:
 
 
 def test_command_that_succeeds(serve: Serve) -> None:
-    """All bytes arrive, whatever they are."""
+    """Standard output and error arrive as bytes, also those that are not valid UTF-8."""
     output = container(serve(server(ending(SUCCESS, b"\xff\0" * 5000, b"mind the gap\n")))).run("true")
 
     assert (output.exit_code, output.stdout, output.stderr) == (0, b"\xff\0" * 5000, b"mind the gap\n")
 
 
 def test_command_that_fails_has_an_exit_code(serve: Serve) -> None:
-    """What it wrote to standard output is not part of the words about it."""
+    """The summary quotes standard error, never standard output, which may hold secrets."""
     output = container(serve(server(ending(FAILURE, b"secret", b"no such\nfile\n")))).run("cat", "x")
 
     assert output.exit_code == 3
@@ -102,7 +103,7 @@ def test_command_that_fails_has_an_exit_code(serve: Serve) -> None:
 
 
 def test_words_arrive_as_they_are(serve: Serve) -> None:
-    """No shell comes between."""
+    """Arguments arrive as they are: no shell expands or splits them."""
 
     async def echo(stream: web.WebSocketResponse, words: list[str]) -> None:
         await ending(SUCCESS, json.dumps(words).encode())(stream, words)
@@ -122,7 +123,7 @@ def test_words_arrive_as_they_are(serve: Serve) -> None:
     ids=["no such program", "cut off", "too long"],
 )
 def test_command_without_an_end_is_no_verdict(serve: Serve, answer: Answer, within: float, seen: str) -> None:
-    """Nobody knows what it would have said."""
+    """A command that did not run to its end says nothing about a promise."""
     with pytest.raises(CommandNotRunError) as failed:
         container(serve(server(answer)), within=within).run("nodee", "--version")
 
@@ -133,16 +134,16 @@ def test_command_without_an_end_is_no_verdict(serve: Serve, answer: Answer, with
 
 
 def test_deadline_holds_before_the_stream_is_open() -> None:
-    """The library has none for a server that accepts and says nothing."""
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        there = container(f"http://127.0.0.1:{mute.getsockname()[1]}", within=0.05)
+    """The handshake has a deadline too; the library would wait forever for a server that never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as silent_server:
+        target = container(f"http://127.0.0.1:{silent_server.getsockname()[1]}", within=0.05)
 
         with pytest.raises(CommandNotRunError, match=r"seen: no end of it within 0\.05 s"):
-            there.run("true")
+            target.run("true")
 
 
 def test_refusal_is_told_in_the_servers_words(serve: Serve) -> None:
-    """Not in the library's, which come with all headers; and a long command is cut."""
+    """The message has the server's words, not all its headers as the library's does; a long command is shortened."""
     refusal: dict[str, object] = {"kind": "Status", "message": 'pods "portal-1" is forbidden'}
     with pytest.raises(CommandNotRunError) as failed:
         container(serve(server(silent, refusal))).run("node", "-e", "x" * 200)
@@ -155,13 +156,13 @@ def test_refusal_is_told_in_the_servers_words(serve: Serve) -> None:
 
 
 def test_nothing_leaves_where_the_environment_does_not_allow_it(serve: Serve) -> None:
-    """The guard stands before it."""
+    """The guard refuses the exec before it is sent."""
     with pytest.raises(ForbiddenByEnvironmentError, match="get pods/exec in backstage, which needs connect"):
         container(serve(server(silent)), "observe").run("true")
 
 
 def shell(exit_codes: dict[str, int], outputs: dict[str, str]) -> Answer:
-    """A container whose shell knows these lines."""
+    """A container whose shell knows these lines; any other ends with 127, as an unknown command does."""
 
     async def answer(stream: web.WebSocketResponse, words: list[str]) -> None:
         assert words[:2] == ["/bin/sh", "-c"]
@@ -174,22 +175,22 @@ def shell(exit_codes: dict[str, int], outputs: dict[str, str]) -> Answer:
 
 
 def test_testinfra_asks_inside_the_container(serve: Serve) -> None:
-    """Its own words, quoted as it quotes them."""
+    """Testinfra runs its commands in the container, with paths quoted."""
     lines = {"uname -s": "Linux\n", "cat /etc/os-release": "ID=debian\n", "uname -m": "x86_64\n"}
     stat = {"stat -Lc %a '/a b'": "644\n", "stat -Lc %u '/a b'": "0\n"}
-    there = container(serve(server(shell({"test -e '/a b'": 0, "test -f '/a b'": 1}, {**lines, **stat}))))
+    target = container(serve(server(shell({"test -e '/a b'": 0, "test -f '/a b'": 1}, {**lines, **stat}))))
 
-    file = host_in(there).file("/a b")
+    file = host_in(target).file("/a b")
 
     assert (file.exists, file.is_file, file.mode, file.uid) == (True, False, 0o644, 0)
 
 
 def test_testinfra_without_its_programs_is_no_verdict(serve: Serve) -> None:
-    """It asserts; an image without `stat` has broken no promise."""
-    there = container(serve(server(shell({}, {}))))
+    """Testinfra raises AssertionError for a missing tool; an image without `stat` breaks no promise."""
+    target = container(serve(server(shell({}, {}))))
 
-    with pytest.raises(CommandNotRunError) as failed, no_verdict_if_tool_missing(there):
-        host_in(there).run_test("test -r %s", "/a")
+    with pytest.raises(CommandNotRunError) as failed, no_verdict_if_tool_missing(target):
+        host_in(target).run_test("test -r %s", "/a")
 
     assert str(failed.value) == (
         "expected: test, stat and uname in container backstage of pod backstage/portal-1\n"

@@ -1,4 +1,4 @@
-"""Live objects: the path of each kind, how it is read, how it is applied."""
+"""Live objects: discovery of their paths, reads, server-side apply."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ RESOURCES = {
 
 
 class Server(ApiClient):
-    """Notes what is asked, and answers from what it is given."""
+    """Records each request; answers discovery from `RESOURCES` and everything else by a function of the path."""
 
     def __init__(self, answer: Callable[[str], object]) -> None:
         super().__init__()
         self.answer = answer
-        self.asked: list[tuple[str, str, dict[str, object]]] = []
+        self.requests: list[tuple[str, str, dict[str, object]]] = []
 
     def call_api(self, resource_path: str, method: str, **arguments: object) -> tuple[object, int, object]:
-        """One request."""
-        self.asked.append((method, resource_path, arguments))
+        """Record a request and answer it, in place of the library's method of this name."""
+        self.requests.append((method, resource_path, arguments))
         if resource_path in RESOURCES:
             return {"resources": RESOURCES[resource_path]}, 200, {}
         return self.answer(resource_path), 200, {}
 
 
 def refuse(status: int) -> Callable[[str], object]:
-    """Every request fails."""
+    """Fail every request with this status."""
 
     def answer(_path: str) -> object:
         raise ApiException(status=status)
@@ -50,7 +50,7 @@ def refuse(status: int) -> Callable[[str], object]:
 
 
 def test_objects_are_read_by_the_path_that_discovery_tells() -> None:
-    """Each group version is asked about once; what belongs to the cluster has no namespace in its path."""
+    """Discovery is read once per group version; the path of a cluster-scoped kind has no namespace."""
     server = Server(lambda path: {"path": path})
     objects = Objects(server)
     reference = recorded_reference()
@@ -60,19 +60,19 @@ def test_objects_are_read_by_the_path_that_discovery_tells() -> None:
     }
     objects.get(reference.the("Deployment").body)
     assert objects.get(reference.the("Namespace").body) == {"path": "/api/v1/namespaces/backstage"}
-    assert [path for _, path, _ in server.asked if path in RESOURCES] == ["/apis/apps/v1", "/api/v1"]
+    assert [path for _, path, _ in server.requests if path in RESOURCES] == ["/apis/apps/v1", "/api/v1"]
 
 
 @pytest.mark.parametrize(("dry_run", "extra"), [(False, []), (True, [("dryRun", "All")])])
 def test_objects_are_applied_by_the_server_under_our_name(
-    dry_run: bool,  # noqa: FBT001 - the two ways there are
+    dry_run: bool,  # noqa: FBT001 - parametrized
     extra: list[tuple[str, str]],
 ) -> None:
-    """Not forced; unknown fields are refused rather than dropped."""
+    """Server-side apply without force, with strict field validation: unknown fields are errors, not dropped."""
     server = Server(lambda path: {"path": path})
     body = recorded_reference().the("Deployment").body
     Objects(server).apply(body, field_manager=FIELD_MANAGER, dry_run=dry_run)
-    method, path, arguments = server.asked[-1]
+    method, path, arguments = server.requests[-1]
 
     assert (method, urlsplit(path).path) == ("PATCH", "/apis/apps/v1/namespaces/backstage/deployments/backstage")
     assert arguments["query_params"] == [
@@ -88,7 +88,7 @@ def test_objects_are_applied_by_the_server_under_our_name(
 
 
 def test_object_that_is_not_there_is_none_and_other_errors_pass_through() -> None:
-    """Absent is a fact; forbidden is not."""
+    """404 means that the object is absent; 403 says nothing about it, so it is raised."""
     body = recorded_reference().the("Deployment").body
 
     assert Objects(Server(refuse(404))).get(body) is None
@@ -97,7 +97,7 @@ def test_object_that_is_not_there_is_none_and_other_errors_pass_through() -> Non
 
 
 def test_kind_that_the_cluster_does_not_know_ends_without_a_verdict() -> None:
-    """Its group is not installed, or has no such kind."""
+    """Its group version is not served, or has no such kind."""
     route = recorded_reference().the("HTTPRoute").body
     unknown = with_patch(recorded_reference(), "Deployment", "/kind", "Deploymint").the("Deploymint").body
 

@@ -1,4 +1,4 @@
-"""The way to a pod's port: bytes both ways, what the kubelet says, who may open it."""
+"""Port-forward to a pod: bytes both ways, errors of the kubelet, refusals of server and guard."""
 
 from __future__ import annotations
 
@@ -25,26 +25,27 @@ Serve = Callable[[web.Application], str]
 
 
 async def echo(stream: web.WebSocketResponse) -> None:
-    """A pod that sends back what it gets, in capitals."""
+    """A pod that sends back what it receives, in capitals."""
     async for message in stream:
         if message.type is WSMsgType.BINARY:
             await stream.send_bytes(b"\0" + message.data[1:].upper())
 
 
-async def closed(stream: web.WebSocketResponse) -> None:
-    """A pod with nothing behind the port; what the kubelet says of it."""
+async def closed_port(stream: web.WebSocketResponse) -> None:
+    """A pod that does not listen on the port; the kubelet reports it on the error channel."""
     await stream.receive()
     await stream.send_bytes(b"\1" + REFUSED.encode())
 
 
-def kubelet(pod: Pod, status: int = 101) -> web.Application:
-    """An API server with one pod, which opens streams unless it answers with another status."""
+def api_server(pod: Pod, status: int = 101) -> web.Application:
+    """An API server with one pod; it opens no stream if `status` is another than 101."""
 
     async def portforward(request: web.Request) -> web.StreamResponse:
         if status != 101:
             return web.json_response({"message": "pods is forbidden"}, status=status)
         stream = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
         await stream.prepare(request)
+        # The protocol begins each channel, data and errors, with the port as a little-endian uint16.
         for channel in (b"\0", b"\1"):
             await stream.send_bytes(channel + struct.pack("<H", int(request.query["ports"])))
         await pod(stream)
@@ -56,49 +57,49 @@ def kubelet(pod: Pod, status: int = 101) -> web.Application:
 
 
 def client_of(url: str, *permissions: str) -> GuardedClient:
-    """A client of an API server at a URL."""
+    """Client of an environment that has these permissions."""
     configuration = Configuration()
     configuration.host = url
     names = Namespaces("backstage", "backstage", "gateways")
     return GuardedClient(configuration, Guard(frozenset(permissions), names))
 
 
-def answer_of(tunnel: Tunnel) -> bytes:
-    """What comes back for a word; nothing if the connection is closed instead."""
-    with closing(socket.create_connection((tunnel.host, tunnel.port), timeout=5)) as near:
-        near.sendall(b"select")
+def reply_through(tunnel: Tunnel) -> bytes:
+    """Reply of the pod to `select`; empty if the tunnel closes the connection instead."""
+    with closing(socket.create_connection((tunnel.host, tunnel.port), timeout=5)) as connection:
+        connection.sendall(b"select")
         try:
-            return near.recv(100)
-        except ConnectionResetError:  # how a close looks while something sent was not read
+            return connection.recv(100)
+        except ConnectionResetError:  # the peer closed with our bytes unread
             return b""
 
 
 def test_tunnel_carries_bytes_both_ways(serve: Serve) -> None:
-    """Each connection is a stream of its own to the pod's port."""
-    client = client_of(serve(kubelet(echo)), "observe", "connect")
+    """Each local connection gets its own stream to the pod's port."""
+    client = client_of(serve(api_server(echo)), "observe", "connect")
 
     with Tunnel(client, "backstage", "portal-1", 5432) as tunnel:
-        assert [answer_of(tunnel), answer_of(tunnel)] == [b"SELECT", b"SELECT"]
+        assert [reply_through(tunnel), reply_through(tunnel)] == [b"SELECT", b"SELECT"]
         assert tunnel.refusal == ""
         tunnel.raise_connection_error()
 
 
 def test_tunnel_keeps_what_the_kubelet_says_of_a_closed_port(serve: Serve) -> None:
-    """A connection that the pod does not take is closed, and the reason is known."""
-    client = client_of(serve(kubelet(closed)), "observe", "connect")
+    """A connection to a closed port is closed; the kubelet's reason is kept, and the tunnel itself has no error."""
+    client = client_of(serve(api_server(closed_port)), "observe", "connect")
 
     with Tunnel(client, "backstage", "portal-1", 5432) as tunnel:
-        assert answer_of(tunnel) == b""
+        assert reply_through(tunnel) == b""
         assert tunnel.refusal == REFUSED
         tunnel.raise_connection_error()
 
 
 def test_tunnel_says_why_the_api_server_opened_nothing(serve: Serve) -> None:
-    """Who was cut off because the API server refused learns that it was not the pod."""
-    client = client_of(serve(kubelet(echo, status=403)), "observe", "connect")
+    """When the API server refuses the stream, the error says so, as the pod is not to blame."""
+    client = client_of(serve(api_server(echo, status=403)), "observe", "connect")
 
     with Tunnel(client, "backstage", "portal-1", 5432) as tunnel:
-        assert answer_of(tunnel) == b""
+        assert reply_through(tunnel) == b""
         with pytest.raises(NoVerdictError) as failed:
             tunnel.raise_connection_error()
 
@@ -109,18 +110,18 @@ def test_tunnel_says_why_the_api_server_opened_nothing(serve: Serve) -> None:
 
 
 def test_tunnel_opens_nothing_without_the_permission(serve: Serve) -> None:
-    """The guard stands before the websocket too."""
-    client = client_of(serve(kubelet(echo)), "observe")
+    """Without connect the guard refuses the websocket."""
+    client = client_of(serve(api_server(echo)), "observe")
 
     with Tunnel(client, "backstage", "portal-1", 5432) as tunnel:
-        assert answer_of(tunnel) == b""
+        assert reply_through(tunnel) == b""
         with pytest.raises(ForbiddenByEnvironmentError, match="get pods/portforward in backstage, which needs connect"):
             tunnel.raise_connection_error()
 
 
 def test_tunnel_ends_with_its_context(serve: Serve) -> None:
-    """Afterwards nobody listens."""
-    with Tunnel(client_of(serve(kubelet(echo)), "observe", "connect"), "backstage", "portal-1", 5432) as tunnel:
+    """After the context nothing listens on the local port."""
+    with Tunnel(client_of(serve(api_server(echo)), "observe", "connect"), "backstage", "portal-1", 5432) as tunnel:
         pass
 
     with pytest.raises(ConnectionRefusedError):

@@ -1,4 +1,4 @@
-"""Why the API server could not be asked: real failures on the loopback, recorded refusals of the lab's server."""
+"""Why the API server gave no answer: real failures on the loopback interface, recorded refusals of the lab's server."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ NOW = datetime(2026, 11, 22, 23, 50, tzinfo=UTC)
 
 
 def configuration_of(host: str) -> Configuration:
-    """Of a client without identity."""
+    """Configuration of a client without credentials or retries."""
     configuration = Configuration()
     configuration.host = host
     configuration.retries = 0
     return configuration
 
 
-def text_of_asking(configuration: Configuration, timeout: float = 5) -> str:
-    """What is said when the server is asked for its version in vain."""
+def message_for(configuration: Configuration, timeout: float = 5) -> str:
+    """Message about a failed request for the server's version; the timeout is in seconds."""
     client = GuardedClient(configuration, Guard(frozenset({"observe"}), Namespaces("a", "a", "b")), timeout=timeout)
     with pytest.raises((ApiException, urllib3.exceptions.HTTPError)) as failed:
         VersionApi(client).get_code()
@@ -46,57 +46,57 @@ def text_of_asking(configuration: Configuration, timeout: float = 5) -> str:
 
 
 def refusal(name: str) -> ApiException:
-    """A recorded answer as the client raises it."""
+    """A recorded error response, as the exception that the client raises."""
     error = ApiException(status=RECORDED[name]["status"], reason=RECORDED[name]["reason"])
     error.body = RECORDED[name]["body"]
     return error
 
 
 def test_server_that_is_away_is_one_sentence() -> None:
-    """Nothing listens there."""
+    """Nothing listens on the port."""
     with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
+        unused.bind(("127.0.0.1", 0))  # bound but not listening: nobody else can take the port meanwhile
         host = f"http://127.0.0.1:{unused.getsockname()[1]}"
 
-        assert text_of_asking(configuration_of(host)) == (
+        assert message_for(configuration_of(host)) == (
             f"expected: an answer of the API server at {host}; seen: no connection: Connection refused; "
             "look next: the server's address in the kubeconfig, and whether the cluster runs"
         )
 
 
 def test_server_that_is_silent_is_one_sentence() -> None:
-    """It accepts and says nothing, like a firewall that lets the handshake through."""
+    """The server accepts connections but never answers, as behind a firewall that drops packets."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = f"http://127.0.0.1:{silent.getsockname()[1]}"
 
-        assert text_of_asking(configuration_of(host), timeout=0.1) == (
+        assert message_for(configuration_of(host), timeout=0.1) == (
             f"expected: an answer of the API server at {host}; seen: no answer in time; "
             "look next: the way to it: VPN, authorized networks, firewall"
         )
 
 
 def test_server_whose_name_does_not_resolve_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The resolver's answer is the only part that is made up."""
+    """Only the resolver is patched: a real look-up would need a network."""
 
     def unknown(*_: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
 
-    assert text_of_asking(configuration_of("https://cluster.test")) == (
+    assert message_for(configuration_of("https://cluster.test")) == (
         "expected: an answer of the API server at https://cluster.test; seen: its name does not resolve; "
         "look next: the server's address in the kubeconfig"
     )
 
 
 def test_server_that_hangs_up_is_named_by_the_error() -> None:
-    """What has no sentence of its own is told as it is."""
+    """A failure of an unknown kind is quoted as the library words it."""
 
     def hang_up(_: Request) -> Answer:
         raise ConnectionAbortedError
 
     with serving(hang_up) as server:
-        text = text_of_asking(configuration_of(server.url))
+        text = message_for(configuration_of(server.url))
 
     assert text == (
         f"expected: an answer of the API server at {server.url}; "
@@ -107,7 +107,7 @@ def test_server_that_hangs_up_is_named_by_the_error() -> None:
 
 @pytest.fixture
 def expired_certificate(tmp_path: Path) -> Path:
-    """Certificate and key of 127.0.0.1 in one file; it was good for a day."""
+    """Certificate of 127.0.0.1, valid for a day long ago, and its key in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     certificate = (
@@ -131,29 +131,29 @@ def expired_certificate(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def expired_server(expired_certificate: Path) -> Iterator[str]:
-    """URL of a server that shows the expired certificate."""
+    """URL of a server that presents the expired certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(expired_certificate)
 
-    def shake_hands(listener: socket.socket) -> None:
+    def handshake(listener: socket.socket) -> None:
         accepted, _ = listener.accept()
         accepted.settimeout(5)
-        with accepted, pytest.raises(ssl.SSLError):
+        with accepted, pytest.raises(ssl.SSLError):  # the client aborts the handshake
             context.wrap_socket(accepted, server_side=True)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=shake_hands, args=[listener])
+        thread = threading.Thread(target=handshake, args=[listener])
         thread.start()
         yield f"https://127.0.0.1:{listener.getsockname()[1]}"
         thread.join()
 
 
 def test_expired_certificate_of_the_server_is_one_sentence(expired_server: str, expired_certificate: Path) -> None:
-    """With the reason that TLS gives."""
+    """The message has OpenSSL's reason."""
     configuration = configuration_of(expired_server)
     configuration.ssl_ca_cert = str(expired_certificate)  # type: ignore[attr-defined] # the stubs lack it
 
-    assert text_of_asking(configuration) == (
+    assert message_for(configuration) == (
         f"expected: an answer of the API server at {expired_server}; "
         "seen: its certificate is refused: certificate has expired; "
         "look next: the cluster's certificate authority in the kubeconfig"
@@ -162,7 +162,7 @@ def test_expired_certificate_of_the_server_is_one_sentence(expired_server: str, 
 
 @pytest.mark.parametrize("claims", [{}, {"exp": int(NOW.timestamp()) + 60}])
 def test_unknown_identity_is_one_sentence(claims: dict[str, object]) -> None:
-    """401, and the credentials do not say that they have expired."""
+    """401, and the token has no expiry or one in the future."""
     configuration = configuration_of("https://lab.test")
     configuration.api_key = {"BearerToken": f"Bearer {token(claims)}"}
 
@@ -173,7 +173,7 @@ def test_unknown_identity_is_one_sentence(claims: dict[str, object]) -> None:
 
 
 def test_expired_token_is_one_sentence() -> None:
-    """401, and the token says since when."""
+    """401, and the token's `exp` has passed; the message gives the time."""
     configuration = configuration_of("https://lab.test")
     configuration.api_key = {"BearerToken": f"Bearer {token({'exp': int(NOW.timestamp()) - 60})}"}
 
@@ -184,7 +184,7 @@ def test_expired_token_is_one_sentence() -> None:
 
 
 def test_expired_client_certificate_is_one_sentence(expired_certificate: Path) -> None:
-    """401, and the certificate says since when."""
+    """401, and the client certificate has expired; the message gives the time."""
     configuration = configuration_of("https://lab.test")
     configuration.cert_file = str(expired_certificate)  # type: ignore[attr-defined] # the stubs lack it
 
@@ -195,7 +195,7 @@ def test_expired_client_certificate_is_one_sentence(expired_certificate: Path) -
 
 
 def test_refusal_is_told_in_the_servers_words() -> None:
-    """403: who may not do what."""
+    """403: the server's message says which identity may not do what."""
     assert str(no_answer(refusal("impersonation"), configuration_of("https://lab.test"), NOW)) == (
         "expected: an answer of the API server at https://lab.test; "
         "seen: 403: selfsubjectreviews.authentication.k8s.io "
@@ -206,7 +206,7 @@ def test_refusal_is_told_in_the_servers_words() -> None:
 
 
 def test_answer_that_is_no_status_object_is_told_by_its_reason() -> None:
-    """A proxy on the way answers what it likes."""
+    """A proxy answers without a Status object; the message has its status line."""
     error = ApiException(status=502, reason="Bad Gateway")
 
     assert str(no_answer(error, configuration_of("https://lab.test"), NOW)) == (
@@ -216,7 +216,7 @@ def test_answer_that_is_no_status_object_is_told_by_its_reason() -> None:
 
 
 def token(claims: dict[str, object]) -> str:
-    """JSON Web Token without a signature worth the name."""
+    """JSON Web Token with these claims; header and signature are placeholders."""
     return f"header.{base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip('=')}.signature"
 
 
@@ -224,7 +224,7 @@ def token(claims: dict[str, object]) -> str:
     "value", ["", "Bearer opaque", "Bearer a.!.c", f"Bearer {token({})}", f"Bearer {token({'exp': 'soon'})}"]
 )
 def test_token_that_does_not_say_when_it_expires_is_not_called_expired(value: str) -> None:
-    """GKE's access tokens are opaque."""
+    """A token without a readable `exp`, such as the opaque access tokens of GKE, has no known expiry."""
     configuration = configuration_of("https://lab.test")
     configuration.api_key = {"BearerToken": value}
 

@@ -14,7 +14,7 @@ from fixtures.objects.manifest import Body
 from tests.unit.disruption.conftest import DEAD_HOLDER, KilledClient, KilledError, cordoned_nodes, restored, run
 from tests.unit.fakecluster import LEASES, FakeCluster, status
 from tests.unit.fakeserver import Server
-from tests.unit.lease.conftest import PUT_BACK, Memory
+from tests.unit.lease.conftest import PUT_BACK, FakeLease
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
@@ -78,7 +78,7 @@ class LiveObject:
 
 def undo(entry: Entry, context: RestoreContext) -> tuple[Restored, Journal]:
     """Restore from a journal with this single entry."""
-    journal = Journal(Memory(), (entry,))
+    journal = Journal(FakeLease(), (entry,))
     return restore(journal, "portal/acceptance-backstage", context), journal
 
 

@@ -1,4 +1,4 @@
-"""Files of environments, as tests write them."""
+"""Environment files that tests write, and the messages that refuse them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 from fixtures.environment.loading import EnvironmentFileError, read
 
 RECORDED = "tests/unit/recorded/environment/lab-facts.json"
-"""What `python -m lab facts` printed, with other paths."""
+"""Recorded output of `python -m lab facts`, with other paths."""
 
+# Only what is required, and mostly one line per table: tests replace single values and lines of it.
 COMPLETE = """
 permissions = ["observe"]
 required = ["workload"]
@@ -28,14 +29,14 @@ slo = {error_ratio = 0.01, latency = 1, longest_outage = 0}
 
 
 def written(directory: Path, text: str, name: str = "mine.toml") -> str:
-    """Path of a file with that text."""
+    """Write a file with this text and return its path."""
     path = directory / name
     path.write_text(text)
     return str(path)
 
 
 def refusal(directory: Path, text: str) -> list[str]:
-    """The sentences with which a file is refused, without the directory and the last line, which is always the same."""
+    """The problems for which a file is refused, one per line, with its directory removed from their paths."""
     with pytest.raises(EnvironmentFileError) as refused:
         read(written(directory, text))
     *sentences, last = str(refused.value).replace(f"{directory}/", "").splitlines()

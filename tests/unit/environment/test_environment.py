@@ -1,4 +1,4 @@
-"""The environment as tests hold it."""
+"""The `Environment` model: its defaults, that it is frozen, and that each table is documented."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.environment.conftest import COMPLETE, written
 
 
 def test_complete_file_is_an_environment(tmp_path: Path) -> None:
-    """A file with every required key needs nothing else."""
+    """The required keys are sufficient; all others have defaults."""
     loaded = read(written(tmp_path, COMPLETE)).completed({})
 
     assert loaded.environment.name == "mine"
@@ -24,7 +24,7 @@ def test_complete_file_is_an_environment(tmp_path: Path) -> None:
 
 
 def test_environment_does_not_change_after_loading(tmp_path: Path) -> None:
-    """No test can change what the next one sees."""
+    """The environment is frozen, so no test can change it for the next one."""
     environment = read(written(tmp_path, COMPLETE)).completed({}).environment
 
     with pytest.raises(ValueError, match="frozen"):
@@ -32,7 +32,7 @@ def test_environment_does_not_change_after_loading(tmp_path: Path) -> None:
 
 
 def test_environment_is_what_the_file_documents() -> None:
-    """Every table of the model has its documentation, as `[name]: what it is`."""
+    """The docstring of each table's model names the table and says what it holds."""
     tables = {name: field.annotation for name, field in Environment.model_fields.items() if name not in KEYS}
 
     assert all(f"`[{name}]`: " in str(model.__doc__) for name, model in tables.items())
@@ -40,7 +40,7 @@ def test_environment_is_what_the_file_documents() -> None:
 
 
 def test_every_promise_is_a_file_of_checks() -> None:
-    """A file without its promise could not be required; a promise without its file could not be kept."""
+    """`required` can name exactly the promises that have a file in tests/acceptance."""
     files = {path.stem.removeprefix("test_") for path in (ROOT / "tests" / "acceptance").glob("test_*.py")}
 
     assert files == set(get_args(Promise))

@@ -1,4 +1,4 @@
-"""Files of environments: how they are found, what they take from others, what is refused."""
+"""Environment files: how they are found, how they extend others, and which are refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.environment.conftest import COMPLETE, written
 
 
 def test_paths_start_at_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A relative path means the same wherever the run was started; `~` is the home directory."""
+    """Relative paths are relative to the file, not to the working directory; `~` is the home directory."""
     monkeypatch.setenv("HOME", "/home/somebody")
     loaded = read(written(tmp_path, COMPLETE + 'cluster.kubeconfig = "~/.kube/staging"')).completed({})
 
@@ -23,7 +23,7 @@ def test_paths_start_at_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_production_carries_the_values_of_the_seed_and_may_only_be_observed() -> None:
-    """The file names the deployment, and what its owner must fill in, all at once."""
+    """prod.toml has the values of the real deployment, and reports all placeholders its owner must fill in at once."""
     values = tomllib.loads((loading.ENVIRONMENTS / "prod.toml").read_text())
 
     assert values["permissions"] == ["observe"]
@@ -44,14 +44,14 @@ def test_production_carries_the_values_of_the_seed_and_may_only_be_observed() ->
 
 @pytest.mark.parametrize("name", ["staging", "prod"])
 def test_nothing_but_owners_values_is_missing(name: str, tmp_path: Path) -> None:
-    """With every SET-ME replaced the file is an environment."""
+    """The file is a complete environment once every SET-ME is replaced."""
     text = (loading.ENVIRONMENTS / f"{name}.toml").read_text()
 
     assert read(written(tmp_path, text.replace("SET-ME", "owners"))).completed({}).environment.name == "mine"
 
 
 def test_unknown_environment_is_told_with_the_known_ones() -> None:
-    """A typing mistake in the name shows what there is."""
+    """A mistyped name is refused with a list of the environments that exist."""
     with pytest.raises(EnvironmentFileError) as refused:
         read("prd")
 
@@ -61,7 +61,7 @@ def test_unknown_environment_is_told_with_the_known_ones() -> None:
 
 
 def test_path_without_a_file_is_refused(tmp_path: Path) -> None:
-    """A path is never taken for a name."""
+    """A path without a file is refused as a missing file, not as an unknown name."""
     with pytest.raises(EnvironmentFileError) as refused:
         read(f"{tmp_path}/none.toml")
 
@@ -69,7 +69,7 @@ def test_path_without_a_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
-    """The place of the mistake is told."""
+    """The message has the line and column of the syntax error."""
     with pytest.raises(EnvironmentFileError) as refused:
         read(written(tmp_path, "permissions = observe"))
 
@@ -79,7 +79,7 @@ def test_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
 
 
 def test_image_of_the_command_line_comes_before_the_file(tmp_path: Path) -> None:
-    """The pipeline names the candidate, whatever file or command say."""
+    """`--image` names the candidate and overrides both the file and the facts of a ready command."""
     path = written(tmp_path, COMPLETE + 'reference.image = "backstage:SET-ME"')
 
     loaded = read(path, image="backstage:2").completed({"reference.image": Setting("backstage:3", "ready command")})
@@ -89,7 +89,7 @@ def test_image_of_the_command_line_comes_before_the_file(tmp_path: Path) -> None
 
 
 def test_file_takes_from_another_what_it_does_not_say(tmp_path: Path) -> None:
-    """The same target with other permissions needs only the lines that differ, and its own kubeconfig holds."""
+    """A file inherits the keys that it does not set; a kubeconfig of its own takes precedence over a fact."""
     ready = '[target]\nready = [["facts"]]\n[target.facts]\n"cluster.kubeconfig" = "admin"\n"google.cluster" = "name"\n'
     written(tmp_path, COMPLETE.replace('["observe"]', '["observe", "connect"]') + ready, "whole.toml")
     smoke = 'extends = "./whole.toml"\npermissions = ["observe"]\ncluster.kubeconfig = "observer"\n'
@@ -103,7 +103,7 @@ def test_file_takes_from_another_what_it_does_not_say(tmp_path: Path) -> None:
 
 
 def test_pod_asks_as_itself_whatever_kubeconfig_the_extended_file_names(tmp_path: Path) -> None:
-    """The same target from within: one line instead of a copy of the file."""
+    """`in_cluster` drops the inherited kubeconfig and context, which would contradict it."""
     written(tmp_path, COMPLETE + 'cluster.kubeconfig = "mine"\ncluster.context = "prod"\n', "outside.toml")
     inside = 'extends = "./outside.toml"\ncluster.in_cluster = true\n'
 
@@ -113,7 +113,7 @@ def test_pod_asks_as_itself_whatever_kubeconfig_the_extended_file_names(tmp_path
 
 
 def test_files_that_extend_each_other_are_refused(tmp_path: Path) -> None:
-    """A circle is told as such."""
+    """Files that extend each other in a circle are refused, and the message shows the circle."""
     written(tmp_path, 'extends = "./b.toml"', "a.toml")
     with pytest.raises(EnvironmentFileError) as refused:
         read(written(tmp_path, 'extends = "./a.toml"', "b.toml"))

@@ -1,4 +1,4 @@
-"""Tables of an environment: what contradicts itself, or is incomplete, is refused."""
+"""Tables of an environment: contradictory or incomplete ones are refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.unit.environment.conftest import COMPLETE, refusal, written
     ],
 )
 def test_keys_that_contradict_each_other_are_refused(line: str, sentence: str, tmp_path: Path) -> None:
-    """What is said twice, or leaves out what it rests on, is told as a problem of the table."""
+    """Keys that exclude each other, or lack one that they need, are a problem of their table."""
     key = line.partition(" ")[0]
     others = [other for other in COMPLETE.splitlines() if not other.startswith(f"{key} ")]
 
@@ -56,14 +56,14 @@ def test_keys_that_contradict_each_other_are_refused(line: str, sentence: str, t
     ],
 )
 def test_sign_in_is_told_completely(portal: str, sentence: str, tmp_path: Path) -> None:
-    """A sign-in without what it needs is refused before anything is tested."""
-    (told,) = refusal(tmp_path, COMPLETE.replace('auth = "none"', portal))
+    """Each kind of `auth` requires its key; a resolver and a pinned address exclude each other."""
+    (problem,) = refusal(tmp_path, COMPLETE.replace('auth = "none"', portal))
 
-    assert told.startswith(f"mine.toml: portal: expected: {sentence}; seen: ")
+    assert problem.startswith(f"mine.toml: portal: expected: {sentence}; seen: ")
 
 
 def test_pods_that_make_load_need_an_image_and_a_namespace_apart(tmp_path: Path) -> None:
-    """In the deployment's own they could act as it; on this machine load needs neither."""
+    """In the deployment's namespace they could use its service account; load from this machine needs neither."""
     assert read(written(tmp_path, COMPLETE)).completed({}).environment.load.workers == 0
 
     assert refusal(tmp_path, f"{COMPLETE}load.workers = 2") == [

@@ -1,4 +1,4 @@
-"""Settings: every key, where its value came from, and all that is wrong with them at once."""
+"""Settings: every key with the source of its value, and all problems at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit.environment.conftest import COMPLETE, refusal, written
 
 
 def test_sentinel_within_a_value_is_found_beside_other_problems(tmp_path: Path) -> None:
-    """A value that is half filled in is not filled in, and its form is not judged as well."""
+    """A value that contains SET-ME is a placeholder; its form is not a second problem."""
     text = COMPLETE.replace('"p:l:i"', '"p:SET-ME"').replace('["token"]', '["a", "SET-ME"]').replace('"c"', "5")
 
     assert refusal(tmp_path, text) == [
@@ -26,7 +26,7 @@ def test_sentinel_within_a_value_is_found_beside_other_problems(tmp_path: Path) 
 
 
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
-    """Each sentence names file, key, what is expected there and what is."""
+    """Each problem has the file, the key, what is expected and what was found."""
     text = (
         COMPLETE.replace('hostname = "backstage.test"', 'hostnme = "x"')
         .replace("latency = 1", 'latency = "1"')
@@ -58,21 +58,21 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_secret_that_strayed_into_a_file_is_not_repeated(tmp_path: Path) -> None:
-    """A token in place of a variable's name, in an unknown key or in a URL stays out of the message."""
+    """A token in place of a variable's name, under an unknown key or in a URL is not part of the message."""
     secrets = 'auth = "none", token_variable = "hunter2", token = "hunter2", control_url = "https://me:hunter2@x.test"'
 
-    told = refusal(tmp_path, COMPLETE.replace('auth = "none"', secrets))
+    messages = refusal(tmp_path, COMPLETE.replace('auth = "none"', secrets))
 
-    assert [sentence.rpartition("; seen: ")[2] for sentence in told] == [
+    assert [sentence.rpartition("; seen: ")[2] for sentence in messages] == [
         "a text that is not shown",
         '"https://...@x.test"',
         "an unknown key",
     ]
-    assert "hunter2" not in "".join(told)
+    assert "hunter2" not in "".join(messages)
 
 
 def test_shown_environment_has_every_key_with_its_source(tmp_path: Path) -> None:
-    """Values of the file, of the name and defaults; the variable of a token, never a token."""
+    """`--show-environment` has a line per key, with the value and whether file, file name or default set it."""
     lines = shown(read(written(tmp_path, COMPLETE + 'timeouts.rollout = 900\nextends = "local"')).settings)
 
     assert [line.split()[0] for line in lines] == list(KEYS)
@@ -87,7 +87,7 @@ def test_shown_environment_has_every_key_with_its_source(tmp_path: Path) -> None
 
 
 def test_every_key_is_documented() -> None:
-    """The page has the line of every key as the code has it."""
+    """The table in `docs/environments.md` has the defaults and descriptions of the code, in its order."""
     page = (loading.ROOT / "docs" / "environments.md").read_text().splitlines()
 
     rows = [row(key) for key in KEYS]
@@ -95,7 +95,7 @@ def test_every_key_is_documented() -> None:
 
 
 def row(key: str) -> str:
-    """Line of a key in `docs/environments.md`."""
+    """Row of a key in the table of `docs/environments.md`."""
     field = KEYS[key]
     default = field.get_default(call_default_factory=True, validated_data={})
     shown_default = (
@@ -109,9 +109,9 @@ def row(key: str) -> str:
 
 
 def test_settings_of_no_file_lack_everything_required() -> None:
-    """Each missing key is told, not only its table."""
+    """Each missing key is a problem of its own, also where its whole table is missing."""
     required = [key for key, field in KEYS.items() if field.is_required()]
 
-    told = [sentence.split(": ")[1] for sentence in problems({}, "mine.toml")]
+    missing = [sentence.split(": ")[1] for sentence in problems({}, "mine.toml")]
 
-    assert told == required
+    assert missing == required

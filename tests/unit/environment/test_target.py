@@ -1,4 +1,4 @@
-"""The commands that make a target ready: what they add to a file, and in which words their failure is told."""
+"""The ready commands of a target: the facts that they print, and the messages when they fail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.environment.conftest import COMPLETE, RECORDED, refusal, written
 
 
 def test_lab_facts_complete_the_local_environment(tmp_path: Path) -> None:
-    """Every fact that the local environment asks for is one that the lab prints."""
+    """The lab prints every fact that `environments/local.toml` maps to a key."""
     draft = read(written(tmp_path, f'extends = "local"\ntarget.ready = [["true"], ["cat", "{RECORDED}"]]'))
 
     loaded = draft.completed(make_ready(draft.target, within=10))
@@ -28,7 +28,7 @@ def test_lab_facts_complete_the_local_environment(tmp_path: Path) -> None:
 
 
 def test_fact_of_another_form_is_refused_with_its_name(tmp_path: Path) -> None:
-    """A command that says nonsense is told apart from a file that does."""
+    """A fact of the wrong type is reported with the command as its source, not the file."""
     draft = read(written(tmp_path, COMPLETE))
 
     with pytest.raises(EnvironmentFileError) as refused:
@@ -40,7 +40,7 @@ def test_fact_of_another_form_is_refused_with_its_name(tmp_path: Path) -> None:
 
 
 def test_command_may_not_say_what_may_happen_to_the_target(tmp_path: Path) -> None:
-    """Permissions stand in the file; a mistyped key is found before the command runs."""
+    """Facts may not set permissions or unknown keys, which is checked before a command runs."""
     mapping = '[target]\nready = [["facts"]]\n[target.facts]\npermissions = "p"\n"gateway.nme" = "g"'
 
     assert refusal(tmp_path, COMPLETE + mapping) == [
@@ -50,7 +50,7 @@ def test_command_may_not_say_what_may_happen_to_the_target(tmp_path: Path) -> No
 
 
 def test_fact_without_a_command_is_not_awaited(tmp_path: Path) -> None:
-    """Without a command nobody will say what the file leaves out."""
+    """A mapped key is missing at once if the target has no ready command."""
     text = COMPLETE.replace('gateway.name = "external-gw-01"', "") + '[target.facts]\n"gateway.name" = "g"'
 
     assert refusal(tmp_path, text) == ["mine.toml: gateway.name: expected: Name of the Gateway; seen: nothing"]
@@ -65,7 +65,7 @@ def test_fact_without_a_command_is_not_awaited(tmp_path: Path) -> None:
     ],
 )
 def test_command_that_fails_is_told_with_its_reason(command: list[str], seen: str) -> None:
-    """The last line of its complaint is in the sentence, and the command to repeat."""
+    """The message has the last line of standard error, and the command."""
     with pytest.raises(TargetNotReadyError) as failed:
         make_ready(TargetTable(ready=(tuple(command), ("true",))), within=10)
 
@@ -73,7 +73,7 @@ def test_command_that_fails_is_told_with_its_reason(command: list[str], seen: st
 
 
 def test_command_that_takes_too_long_is_ended() -> None:
-    """A command has a deadline like everything that is waited for."""
+    """A command that exceeds the deadline is terminated."""
     with pytest.raises(TargetNotReadyError) as failed:
         facts(TargetTable(ready=(("sleep", "60"),)), within=0.05)
 
@@ -89,25 +89,25 @@ def test_command_that_takes_too_long_is_ended() -> None:
     ],
 )
 def test_facts_that_are_none_are_refused(printed: str, sentence: str) -> None:
-    """What was printed is not repeated; what is missing is told at once."""
-    asked = {"gateway.name": "gateway.name", "portal.hostname": "hostname"}
+    """Output that is no JSON object, or lacks facts, is refused; the message names the facts, not what was printed."""
+    mapping = {"gateway.name": "gateway.name", "portal.hostname": "hostname"}
     with pytest.raises(TargetNotReadyError) as failed:
-        facts(TargetTable(ready=(("echo", printed),), facts=asked), within=10)
+        facts(TargetTable(ready=(("echo", printed),), facts=mapping), within=10)
 
     assert str(failed.value).startswith(f"{sentence}; look next: echo ")
 
 
 def test_target_without_commands_has_no_facts() -> None:
-    """Where nothing makes the target ready, the file says everything."""
+    """Without ready commands there are no facts: the file has every value."""
     assert make_ready(TargetTable(), within=10) == {}
 
 
 def test_commands_find_the_python_of_the_suite_and_start_in_its_root() -> None:
-    """A file needs no path of the machine it was written on."""
+    """`python` is the suite's own and the working directory its root, so a file needs no absolute paths."""
     code = "import json, os, sys; print(json.dumps({'cwd': os.getcwd(), 'prefix': sys.prefix}))"
-    asked = {"portal.ca_file": "cwd", "google.token_file": "prefix"}
+    mapping = {"portal.ca_file": "cwd", "google.token_file": "prefix"}
 
-    told = facts(TargetTable(ready=(("python", "-c", code),), facts=asked), within=10)
+    found = facts(TargetTable(ready=(("python", "-c", code),), facts=mapping), within=10)
 
-    assert told["portal.ca_file"].value == str(loading.ROOT)
-    assert Path(str(told["google.token_file"].value)) == Path(sys.prefix)
+    assert found["portal.ca_file"].value == str(loading.ROOT)
+    assert Path(str(found["google.token_file"].value)) == Path(sys.prefix)

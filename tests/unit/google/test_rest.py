@@ -1,4 +1,4 @@
-"""Google's APIs by plain REST: what each answer means."""
+"""Google's REST APIs: the meaning of each status code, and access tokens."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ SETTINGS = {"project": "p", "location": "l", "cluster": "c"}
 
 
 def answering(response: httpx.Response) -> GoogleApis:
-    """APIs that all give one answer."""
+    """Client that gets this response to every request."""
     return GoogleApis(lambda: "secret", timeout=1, transport=httpx.MockTransport(lambda _: response))
 
 
 def test_get_signs_in_and_sends_the_query() -> None:
-    """The token goes into the header, nowhere else."""
-    seen: list[httpx.Request] = []
+    """The token is sent as a bearer token; keyword arguments become the query string."""
+    requests: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
-        seen.append(request)
+        requests.append(request)
         return httpx.Response(200, json={"state": "RUNNABLE"})
 
     apis = GoogleApis(lambda: "secret", timeout=1, transport=httpx.MockTransport(answer))
 
     assert apis.get(URL, view="FULL")["state"].text == "RUNNABLE"
-    assert seen[0].headers["Authorization"] == "Bearer secret"
-    assert str(seen[0].url) == f"{URL}?view=FULL"
+    assert requests[0].headers["Authorization"] == "Bearer secret"
+    assert str(requests[0].url) == f"{URL}?view=FULL"
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_get_signs_in_and_sends_the_query() -> None:
     [(404, NotFoundError), (401, RefusedError), (403, RefusedError), (429, NoVerdictError), (503, NoVerdictError)],
 )
 def test_refusal_is_told_in_googles_words(code: int, kind: type[NoVerdictError]) -> None:
-    """No answer of an API breaks a promise by itself."""
+    """An error status ends without a verdict, in Google's words; 404 and denied access have their own classes."""
     with pytest.raises(NoVerdictError) as refused:
         answering(httpx.Response(code, json={"error": {"message": "not you"}})).get(URL, view="FULL")
 
@@ -52,7 +52,7 @@ def test_refusal_is_told_in_googles_words(code: int, kind: type[NoVerdictError])
 
 
 def test_answer_that_is_no_json() -> None:
-    """A proxy's login page, for example."""
+    """A 200 that is no JSON, such as the login page of a proxy, has no verdict."""
     with pytest.raises(NoVerdictError) as refused:
         answering(httpx.Response(200, text="<html>")).get(URL)
 
@@ -60,7 +60,7 @@ def test_answer_that_is_no_json() -> None:
 
 
 def test_no_answer() -> None:
-    """A network that does not lead there."""
+    """A connection error has no verdict."""
 
     def fail(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
@@ -72,7 +72,7 @@ def test_no_answer() -> None:
 
 
 def test_token_of_a_file_is_read_anew(tmp_path: Path) -> None:
-    """Whoever writes it renews it."""
+    """The file is read for each request, as another process may renew the token."""
     file = tmp_path / "token"
     token = token_source(GoogleTable.model_validate({**SETTINGS, "token_file": file}))
 
@@ -84,7 +84,7 @@ def test_token_of_a_file_is_read_anew(tmp_path: Path) -> None:
 
 
 def test_token_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One sentence that names the key."""
+    """A missing token file or variable ends without a verdict, and the message names the key."""
     monkeypatch.delenv("TOKEN", raising=False)
 
     with pytest.raises(NoVerdictError) as of_file:

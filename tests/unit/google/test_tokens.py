@@ -1,4 +1,4 @@
-"""Tokens of Google's own libraries: what they give, and what is said when they give none."""
+"""Tokens from google-auth, and the messages when it has no credentials."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from fixtures.outcomes import NoVerdictError
 GOOGLE = GoogleTable(project="p", location="l", cluster="c")
 
 
-class Credentials:
-    """What google-auth finds."""
+class FakeCredentials:
+    """Fake of google-auth's credentials; each refresh makes the token one character longer."""
 
     def __init__(self, *, refused: bool = False) -> None:
         self.refused = refused
@@ -23,7 +23,7 @@ class Credentials:
         self.valid = False
 
     def refresh(self, _request: object) -> None:
-        """A new token."""
+        """Renew the token, or fail as expired user credentials do."""
         if self.refused:
             raise RefreshError("Reauthentication\nis needed")  # type: ignore[no-untyped-call]
         self.token += "x"
@@ -31,34 +31,34 @@ class Credentials:
 
 
 def test_default_credentials_are_found_once_and_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the scope of Google Cloud."""
-    asked: list[object] = []
-    found = Credentials()
+    """FakeCredentials are looked up once, with the scope of Google Cloud, and refreshed only when they are invalid."""
+    scopes_seen: list[object] = []
+    found = FakeCredentials()
 
-    def default(scopes: object) -> tuple[Credentials, str]:
-        asked.append(scopes)
+    def default(scopes: object) -> tuple[FakeCredentials, str]:
+        scopes_seen.append(scopes)
         return found, "p"
 
     monkeypatch.setattr(google.auth, "default", default)
     token = token_source(GOOGLE)
 
-    seen = [token(), token()]
+    cached = [token(), token()]
     found.valid = False
 
-    assert [*seen, token()] == ["x", "x", "xx"]
-    assert asked == [SCOPES]
+    assert [*cached, token()] == ["x", "x", "xx"]
+    assert scopes_seen == [SCOPES]
 
 
 @pytest.mark.parametrize(
     ("refused", "error"), [(True, "Reauthentication is needed"), (False, "Your default credentials were not found.")]
 )
 def test_missing_credentials_are_no_verdict(monkeypatch: pytest.MonkeyPatch, error: str, *, refused: bool) -> None:
-    """The surroundings, and how to cure them."""
+    """Missing or expired default credentials end without a verdict; the message names the login command."""
 
-    def default(scopes: object) -> tuple[Credentials, object]:
+    def default(scopes: object) -> tuple[FakeCredentials, object]:
         if not refused:
             raise DefaultCredentialsError("Your default credentials\nwere not found.")  # type: ignore[no-untyped-call]
-        return Credentials(refused=True), scopes
+        return FakeCredentials(refused=True), scopes
 
     monkeypatch.setattr(google.auth, "default", default)
 
@@ -71,7 +71,7 @@ def test_missing_credentials_are_no_verdict(monkeypatch: pytest.MonkeyPatch, err
 
 
 def test_identity_token_is_for_its_audience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever has none gets no verdict."""
+    """An identity token has the requested audience; without credentials there is no verdict."""
     monkeypatch.setattr(google.oauth2.id_token, "fetch_id_token", lambda _request, audience: f"for {audience}")
     assert iap_token("portal") == "for portal"
 

@@ -1,4 +1,4 @@
-"""What each permission allows; and that `manifests/rbac` grants exactly that."""
+"""Which requests each permission allows; and that `manifests/rbac` grants exactly those."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Json = dict[str, Any]
 RBAC, LOAD = Path("manifests/rbac"), Path("manifests/load")
 NAMESPACES = Namespaces(deployment="backstage", route="routes", gateway="mcp", load="acceptance-load")
 NO_LOAD = Namespaces(deployment="backstage", route="routes", gateway="mcp")
-"""Where this machine makes the load."""
+"""Namespaces of an environment whose load comes from this machine, not from pods."""
 CORE = "/api/v1/namespaces"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/backstage/leases"
 
@@ -71,7 +71,7 @@ LEASES = "/apis/coordination.k8s.io/v1/namespaces/backstage/leases"
     ],
 )
 def test_request_needs_one_permission_of_these(method: str, path: str, sufficient: str) -> None:
-    """Reading is observe, changing the reference apply, changing pods and nodes disrupt."""
+    """Reads need observe, changes of the reference's objects apply, changes of pods and nodes disrupt."""
     assert permissions_for(classify(method, path), NAMESPACES) == tuple(sufficient.split())
 
 
@@ -111,13 +111,13 @@ def test_request_needs_one_permission_of_these(method: str, path: str, sufficien
     ],
 )
 def test_request_is_beyond_all_permissions(method: str, path: str) -> None:
-    """Secrets, other namespaces, somebody else's Gateway, whole collections: never."""
+    """No permission allows Secrets, other namespaces, writes to the shared Gateway, or deletion of collections."""
     assert permissions_for(classify(method, path), NAMESPACES) == ()
 
 
 @pytest.mark.parametrize("right", [right for right in RIGHTS if right.scope == "load"], ids=str)
 def test_rights_of_load_are_those_of_its_namespace_alone(right: Right) -> None:
-    """Where this machine makes the load nobody is asked for them, and they open nothing elsewhere."""
+    """Without a load namespace these rights are not required, and load allows no request in another namespace."""
     assert right in rights_for({"load"}, NAMESPACES)
     assert right not in rights_for({"load"}, NO_LOAD)
     assert "load" not in permissions_for(Access(right.verb, right.resource, right.group, ""), NO_LOAD)
@@ -125,12 +125,12 @@ def test_rights_of_load_are_those_of_its_namespace_alone(right: Right) -> None:
 
 
 def test_guard_lets_pass_what_one_of_its_permissions_allows() -> None:
-    """No error is the whole answer."""
+    """`check` returns without an error if one permission is sufficient."""
     Guard(frozenset({"observe", "load"}), NAMESPACES).check(classify("PUT", f"{LEASES}/a"))
 
 
 def test_guard_says_which_permission_is_missing() -> None:
-    """The sentence names the request and what it needs."""
+    """The message names the request and the permission that it needs."""
     guard = Guard(frozenset({"load", "observe"}), NAMESPACES)
 
     with pytest.raises(ForbiddenByEnvironmentError) as refused:
@@ -144,7 +144,7 @@ def test_guard_says_which_permission_is_missing() -> None:
 
 
 def test_guard_names_the_alternatives_when_several_permissions_would_do() -> None:
-    """A Lease is for every run that does more than observe; and nothing at all may be allowed."""
+    """All permissions that allow a Lease are listed; an environment without permissions shows as "nothing"."""
     with pytest.raises(ForbiddenByEnvironmentError) as refused:
         Guard(frozenset(), NAMESPACES).check(classify("PUT", f"{LEASES}/a"))
 
@@ -156,7 +156,7 @@ def test_guard_names_the_alternatives_when_several_permissions_would_do() -> Non
 
 
 def test_guard_says_that_no_permission_would_help() -> None:
-    """What is never allowed is said to be so, with the namespaces that were meant."""
+    """A request that no permission allows is refused with the namespaces of the environment."""
     with pytest.raises(ForbiddenByEnvironmentError) as refused:
         Guard(frozenset(PERMISSIONS), NAMESPACES).check(classify("GET", f"{CORE}/kube-system/services"))
 
@@ -170,12 +170,12 @@ def test_guard_says_that_no_permission_would_help() -> None:
 
 @pytest.mark.parametrize("right", RIGHTS, ids=str)
 def test_right_is_what_the_guard_lets_pass(right: Right) -> None:
-    """What is granted for a permission can be used with it, and with no other."""
+    """The guard allows each right of RBAC with exactly the permissions for which it is granted."""
     assert permissions_for(right.access_in(NAMESPACES), NAMESPACES) == right.permissions
 
 
 def test_rights_of_observing_are_not_beyond_observing() -> None:
-    """Preflight cannot ask for a right and refuse it."""
+    """No right is both required of an observer and forbidden to it."""
     wanted = {right.access_in(NAMESPACES) for right in rights_for({"observe"}, NAMESPACES)}
     unwanted = set(forbidden_to_observers(NAMESPACES))
 
@@ -184,7 +184,8 @@ def test_rights_of_observing_are_not_beyond_observing() -> None:
 
 
 def test_rights_of_all_other_permissions_are_beyond_observing() -> None:
-    """An identity with any right of connect, apply or disrupt is noticed; not one that lists pods, or makes load's."""
+    """Rights of connect, apply and disrupt are forbidden to observers; reading pods and the rights of load are not."""
+    # Reading pods changes nothing, and the namespace for load is the suite's own.
     harmless = {Access("list", "pods"), Access("watch", "pods")}
     harmless |= {right.access_in(NAMESPACES) for right in RIGHTS if right.scope == "load"}
     others = {right.access_in(NAMESPACES) for right in RIGHTS if "observe" not in right.permissions} - harmless
@@ -205,12 +206,12 @@ def test_rights_of_all_other_permissions_are_beyond_observing() -> None:
     ],
 )
 def test_more_than_observing_is_asked_about_in_every_namespace(verb: str, resource: str, namespace: str) -> None:
-    """The deployment's, the route's and the Gateway's."""
+    """Forbidden rights are checked in the namespaces of the deployment, the route and the Gateway."""
     assert Access(verb, resource, namespace=namespace) in set(forbidden_to_observers(NAMESPACES))
 
 
 def test_namespaces_that_are_the_same_are_asked_about_once() -> None:
-    """Most deployments keep their route beside the Service."""
+    """Route and deployment usually share a namespace; its questions are not repeated."""
     asked = list(forbidden_to_observers(Namespaces("backstage", "backstage", "mcp")))
 
     assert len(asked) == len(set(asked))
@@ -221,7 +222,7 @@ def test_namespaces_that_are_the_same_are_asked_about_once() -> None:
 def test_rbac_grants_each_identity_exactly_the_written_list(
     permission: str, identity: str, overlay: Path, load: str
 ) -> None:
-    """Nothing of the manifests is missing, nothing too much: rules, bindings and their namespaces."""
+    """Rules, bindings and namespaces of the manifests grant each identity its rights, no fewer and no more."""
     held = PERMISSIONS[: PERMISSIONS.index(permission) + 1]
     here = Namespaces(deployment="backstage", route="backstage", gateway="mcp", load=load)
 
@@ -231,13 +232,13 @@ def test_rbac_grants_each_identity_exactly_the_written_list(
 
 
 def test_rights_that_can_be_done_without_are_of_the_list() -> None:
-    """All four are a drain's."""
+    """The optional rights are four that a drain uses if it has them."""
     assert len(OPTIONAL_RIGHTS) == 4
     assert set(RIGHTS) >= OPTIONAL_RIGHTS
 
 
 def test_rbac_bindings_are_found_by_place() -> None:
-    """An overlay for other namespaces finds the bindings by what their names end with."""
+    """Names of bindings end with their place, by which an overlay patches them for other namespaces."""
     bound = {(binding["metadata"]["name"].rpartition("-")[2], namespace_of(binding)) for binding in bindings()}
 
     assert bound == {
@@ -250,42 +251,44 @@ def test_rbac_bindings_are_found_by_place() -> None:
 
 
 def test_rbac_binds_each_role_under_its_own_name() -> None:
-    """So that a binding need not be read to know what it gives."""
+    """A binding has the name of its role, so the name says what it grants."""
     assert all(binding["metadata"]["name"] == binding["roleRef"]["name"] for binding in bindings())
 
 
 @functools.cache
-def everything(overlay: Path) -> tuple[Json, ...]:
-    """What a kustomization lists, and the one below it."""
+def all_objects(overlay: Path) -> tuple[Json, ...]:
+    """Objects of a kustomization, and those of `manifests/rbac` if it includes that."""
     names = yaml.safe_load((overlay / "kustomization.yaml").read_text())["resources"]
     files = [overlay / name for name in names if name.endswith(".yaml")]
     own = tuple(item for file in files for item in yaml.safe_load_all(file.read_text()))
-    return own + (everything(RBAC) if "../rbac" in names else ())
+    return own + (all_objects(RBAC) if "../rbac" in names else ())
 
 
 def objects(*kinds: str, overlay: Path = LOAD) -> list[Json]:
-    """Those of some kinds."""
-    return [item for item in everything(overlay) if item["kind"] in kinds]
+    """Objects of these kinds."""
+    return [item for item in all_objects(overlay) if item["kind"] in kinds]
 
 
 def bindings(overlay: Path = LOAD) -> list[Json]:
-    """All bindings."""
+    """All RoleBindings and ClusterRoleBindings; there is at least one."""
     found = objects("RoleBinding", "ClusterRoleBinding", overlay=overlay)
     assert found
     return found
 
 
 def namespace_of(item: Json) -> str:
-    """Empty for what belongs to the cluster."""
+    """Namespace of an object; empty for cluster-scoped objects."""
     return str(item["metadata"].get("namespace", ""))
 
 
 def granted_to(account: str, overlay: Path) -> Iterator[Access]:
-    """Everything that the bindings give to a ServiceAccount which `manifests/rbac` makes."""
+    """Every access that the bindings grant to a ServiceAccount of `manifests/rbac`."""
     assert account in [item["metadata"]["name"] for item in objects("ServiceAccount")]
     roles = {item["metadata"]["name"]: item["rules"] for item in objects("ClusterRole")}
     for binding in bindings(overlay):
         if account in [subject["name"] for subject in binding["subjects"]]:
             for rule in roles[binding["roleRef"]["name"]]:
-                every = itertools.product(rule["verbs"], rule["resources"], rule["apiGroups"])
-                yield from (Access(verb, resource, group, namespace_of(binding)) for verb, resource, group in every)
+                combinations = itertools.product(rule["verbs"], rule["resources"], rule["apiGroups"])
+                yield from (
+                    Access(verb, resource, group, namespace_of(binding)) for verb, resource, group in combinations
+                )

@@ -1,4 +1,4 @@
-"""How a request to the Kubernetes API is read."""
+"""How the guard derives verb, resource and namespace from a request to the Kubernetes API."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ DEPLOYMENTS = "/apis/apps/v1/namespaces/backstage/deployments"
     ],
 )
 def test_request_is_read_as_the_api_server_authorizes_it(method: str, url: str, expected: str) -> None:
-    """Verb, group, resource, subresource and namespace come from the method and the path."""
+    """Verb, group, resource, subresource and namespace are what the API server derives from method and path."""
     assert str(classify(method, url)) == expected
 
 
 def test_watch_may_be_asked_for_beside_the_path() -> None:
-    """Parameters that are not yet part of the path count, too; not for a single object."""
+    """`watch` may be a parameter that is not yet in the URL; a get of one object stays a get."""
     assert classify("GET", f"{IN_BACKSTAGE}/pods", watch=True) == Access("watch", "pods", namespace="backstage")
     assert classify("GET", f"{IN_BACKSTAGE}/pods/a", watch=True) == Access("get", "pods", namespace="backstage")
 
@@ -63,7 +63,7 @@ def test_watch_may_be_asked_for_beside_the_path() -> None:
     ],
 )
 def test_path_that_two_readers_could_read_differently_is_refused(path: str) -> None:
-    """What the guard lets pass must be what the API server understands."""
+    """A path that guard and API server might normalize differently is refused."""
     with pytest.raises(ForbiddenByEnvironmentError) as refused:
         classify("GET", path)
 

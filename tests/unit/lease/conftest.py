@@ -1,4 +1,4 @@
-"""What stands in for the Lease of a run, and a change that is noted on it."""
+"""A fake Lease that keeps its annotations, and a change to record on it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ HPA: Body = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", 
 PUT_BACK = PutBack(HPA, changed={"spec": {"minReplicas": 1, "behavior": None}}, previous={"spec": {"minReplicas": 2}})
 
 
-class Memory:
-    """Keeps what is written."""
+class FakeLease:
+    """Records annotations in `written` instead of on a Lease."""
 
     run = "me"
 
@@ -18,5 +18,5 @@ class Memory:
         self.written: list[str] = []
 
     def annotate(self, name: str, value: str, /) -> None:
-        """Write."""
+        """Record an annotation."""
         self.written.append(f"{name}: {value}")

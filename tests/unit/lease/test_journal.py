@@ -1,4 +1,4 @@
-"""The journal: what is in it survives the way to the Lease and back."""
+"""The journal of changes to undo: serialization, recording, storage on the Lease."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from fixtures.lease.journal import (
 from fixtures.lease.lease import RunLease
 from tests.unit.fakecluster import FakeCluster
 from tests.unit.fakeserver import Server
-from tests.unit.lease.conftest import PUT_BACK, Memory
+from tests.unit.lease.conftest import PUT_BACK, FakeLease
 
 
 def test_entries_survive_the_way_to_the_lease_and_back() -> None:
-    """All kinds of them."""
+    """Entries with each kind of undo are the same after serialization and parsing."""
     entries = (
         Entry("a", "cordon of node-1", Uncordon("node-1")),
         Entry("b", "one replica less", PUT_BACK),
@@ -36,7 +36,7 @@ def test_entries_survive_the_way_to_the_lease_and_back() -> None:
 
 @pytest.mark.parametrize("text", ["{", '[{"run": "a"}]', '[{"run": "a", "Uncordon": {"host": "x"}}]'])
 def test_journal_that_nobody_can_read_ends_the_run(text: str) -> None:
-    """What must be undone cannot be guessed."""
+    """A journal that cannot be parsed ends the run: what must be undone is unknown."""
     with pytest.raises(UnreadableJournalError) as failed:
         load_entries(text)
 
@@ -49,23 +49,23 @@ def test_journal_that_nobody_can_read_ends_the_run(text: str) -> None:
 
 
 def test_change_is_noted_before_and_forgotten_after() -> None:
-    """In between, the journal tells of it."""
-    memory = Memory()
-    journal, happened = Journal(memory), list[str]()
+    """An entry is written before its change and removed after the undo."""
+    lease = FakeLease()
+    journal, happened = Journal(lease), list[str]()
 
     with journal.recorded("cordon of node-1", Uncordon("node-1"), lambda: happened.append("undone")):
         happened.append("done")
-        assert memory.written == [
+        assert lease.written == [
             'backstage-acceptance/journal: [{"run": "me", "what": "cordon of node-1", "Uncordon": {"node": "node-1"}}]'
         ]
 
     assert happened == ["done", "undone"]
-    assert memory.written[1:] == ["backstage-acceptance/journal: []"]
+    assert lease.written[1:] == ["backstage-acceptance/journal: []"]
 
 
 def test_change_that_could_not_be_undone_stays_noted() -> None:
-    """Somebody else will try."""
-    journal = Journal(Memory())
+    """The entry of a failed undo stays, for the next run or `--restore`."""
+    journal = Journal(FakeLease())
 
     def fail() -> None:
         raise OSError("no way")
@@ -77,7 +77,7 @@ def test_change_that_could_not_be_undone_stays_noted() -> None:
 
 
 def test_lease_is_where_the_journal_is(cluster: FakeCluster, server: Server) -> None:
-    """The two fit together."""
+    """The next holder of the Lease reads the entries of the last one."""
     lease = RunLease(server.api(), "portal", "acceptance-backstage", Holder("me", "jane"), renewal=1000)
     lease.acquire()
     journal = Journal(lease)
@@ -88,4 +88,4 @@ def test_lease_is_where_the_journal_is(cluster: FakeCluster, server: Server) -> 
     following = RunLease(server.api(), "portal", "acceptance-backstage", Holder("next", "joe"), renewal=1000)
     assert load_entries(following.acquire()["backstage-acceptance/journal"]) == journal.entries
     following.release()
-    assert cluster.requests
+    assert cluster.requests  # the Lease went through the API, not through memory

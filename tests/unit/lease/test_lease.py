@@ -1,4 +1,4 @@
-"""The run's Lease: who gets it, who is told what, how it is kept, when it is lost."""
+"""The run's Lease: acquiring, renewing, losing and releasing it."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ OTHER = Holder("other", "joe@desk", process=7)
 
 
 def lease_of(api: Api, holder: Holder = HERE, *, renewal: float = 1000, duration: int = 30) -> RunLease:
-    """One that is not taken yet."""
+    """A Lease that is not acquired yet; with the default `renewal`, in seconds, it is never renewed within a test."""
     return RunLease(api, "portal", NAME, holder, renewal=renewal, duration=duration)
 
 
 def live(cluster: FakeCluster) -> Json:
-    """The object."""
+    """The Lease object in the cluster."""
     return cluster.collections[LEASES][NAME]
 
 
 def test_lease_tells_who_holds_it_and_is_gone_when_it_is_given_back(cluster: FakeCluster, server: Server) -> None:
-    """The holder is the run; who that is stands beside it."""
+    """The holderIdentity is the run; person and process are in an annotation; release deletes the Lease."""
     lease = lease_of(server.api())
 
     assert lease.acquire() == {}
@@ -51,7 +51,7 @@ def test_lease_tells_who_holds_it_and_is_gone_when_it_is_given_back(cluster: Fak
 
 
 def test_second_run_is_told_who_holds_it_since_when(server: Server) -> None:
-    """And with which command to wait; it ends without a verdict."""
+    """The refusal names the holder and the command that waits for it; the run ends without a verdict."""
     api = server.api()
     first = lease_of(api, OTHER)
     first.acquire()
@@ -69,8 +69,8 @@ def test_second_run_is_told_who_holds_it_since_when(server: Server) -> None:
 
 
 def test_lease_that_was_not_renewed_is_taken_over_with_what_is_on_it(cluster: FakeCluster, server: Server) -> None:
-    """The journal of the dead run, for one."""
-    dead = lease_of(server.api(), OTHER, duration=-2)
+    """An expired Lease is taken over with its annotations, among them the journal."""
+    dead = lease_of(server.api(), OTHER, duration=-2)  # expired when it is written
     dead.acquire()
     live(cluster)["metadata"]["annotations"]["journal"] = "[]"
 
@@ -84,9 +84,9 @@ def test_lease_that_was_not_renewed_is_taken_over_with_what_is_on_it(cluster: Fa
 
 
 def test_lease_of_a_dead_process_of_this_host_is_taken_at_once(server: Server) -> None:
-    """Its thirty seconds are not waited for; a process id that was given anew does not count."""
+    """The expiry is not waited for if the holder's process on this host is gone, also if another has its PID."""
     api = server.api()
-    lease_of(api, dataclasses.replace(Holder.here(), run="dead", started="1")).acquire()
+    lease_of(api, dataclasses.replace(Holder.here(), run="dead", started="1")).acquire()  # reused PID
 
     lease = lease_of(api)
     lease.acquire()
@@ -94,7 +94,7 @@ def test_lease_of_a_dead_process_of_this_host_is_taken_at_once(server: Server) -
 
 
 def test_lease_of_a_living_process_of_this_host_is_not_taken(server: Server) -> None:
-    """This one's."""
+    """A Lease of a live process on this host, here the test's own, is refused."""
     api = server.api()
     first = lease_of(api, Holder.here())
     first.acquire()
@@ -105,13 +105,13 @@ def test_lease_of_a_living_process_of_this_host_is_not_taken(server: Server) -> 
 
 
 def test_lease_is_taken_over_by_one_of_two_at_the_same_time(cluster: FakeCluster, server: Server) -> None:
-    """Compare-and-swap: who comes second reads again and sees who was first."""
+    """By compare-and-swap only one of two runs takes the expired Lease; the other is refused."""
     lease_of(server.api(), OTHER, duration=-2).acquire()
     quicker = dataclasses.replace(OTHER, run="quicker")
 
     def overtaken(request: Request) -> Answer | None:
         if request.method == "PUT" and request.body["spec"]["holderIdentity"] == "me":
-            cluster.script = lambda _: None
+            cluster.script = lambda _: None  # only once, and not for the requests of the quicker run
             lease_of(server.api(), quicker).acquire()
         return None
 
@@ -122,7 +122,7 @@ def test_lease_is_taken_over_by_one_of_two_at_the_same_time(cluster: FakeCluster
 
 
 def test_answer_that_was_lost_on_its_way_does_not_lose_the_lease(cluster: FakeCluster, server: Server) -> None:
-    """It was created; the second attempt sees that it is ours."""
+    """If the response to the create is lost, the retry finds its own Lease and keeps it."""
 
     def lost(request: Request) -> Answer | None:
         if request.method == "POST":
@@ -140,7 +140,7 @@ def test_answer_that_was_lost_on_its_way_does_not_lose_the_lease(cluster: FakeCl
 
 
 def test_note_of_somebody_else_on_the_lease_is_written_over(cluster: FakeCluster, server: Server) -> None:
-    """What is on it is the holder's; somebody's `kubectl annotate` only changes its version."""
+    """A change by somebody else, such as `kubectl annotate`, changes the resourceVersion but not the holder."""
     lease = lease_of(server.api())
     lease.acquire()
     cluster.put(LEASES, {**live(cluster), "metadata": {**live(cluster)["metadata"], "labels": {"a": "b"}}})
@@ -152,12 +152,12 @@ def test_note_of_somebody_else_on_the_lease_is_written_over(cluster: FakeCluster
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """The renewal runs in a thread."""
+    """Wait for the renewal's thread to make a condition true."""
     wait_for("it", condition, until=bool, within=5, every=0.01, look_next="")
 
 
 def test_lease_is_renewed_again_and_again(cluster: FakeCluster, server: Server) -> None:
-    """Without anybody asking; errors that pass do not stop it."""
+    """A thread renews the Lease periodically, and continues after transient errors."""
     lease = lease_of(server.api(), renewal=0.01)
     lease.acquire()
     cluster.script = lambda _: status(503, "Unavailable")
@@ -185,10 +185,10 @@ def test_lease_is_renewed_again_and_again(cluster: FakeCluster, server: Server) 
 def test_lease_that_is_somebody_elses_is_lost(
     cluster: FakeCluster, server: Server, seen: str, disturb: Callable[[FakeCluster], object]
 ) -> None:
-    """The renewal notices; whoever asks is told, and it is not written again."""
+    """The renewal notices a deleted or foreign Lease; `check` then raises, and release does not write it."""
     lease = lease_of(server.api(), renewal=0.01)
     lease.acquire()
-    with lease._lock:  # noqa: SLF001 - no renewal is on its way
+    with lease._lock:  # noqa: SLF001 - no renewal may be in progress
         disturb(cluster)
     wait_until(lambda: not lease._thread.is_alive())  # noqa: SLF001 - it has noticed
 
@@ -204,12 +204,13 @@ def test_lease_that_is_somebody_elses_is_lost(
 
 
 def test_lease_that_could_not_be_renewed_in_time_is_lost(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two seconds before another run may take it."""
+    """Without renewal the Lease is lost 2 s before it expires, so the run stops before another takes over."""
     now = 1000.0
     monkeypatch.setattr(lease_module, "monotonic", lambda: now)
     lease = lease_of(server.api())
     lease.acquire()
 
+    # The duration of 30 s less the margin of 2 s.
     now += 27.9
     lease.check()
     now += 0.2
@@ -218,7 +219,7 @@ def test_lease_that_could_not_be_renewed_in_time_is_lost(server: Server, monkeyp
 
 
 def test_note_that_does_not_get_through_is_no_verdict(cluster: FakeCluster, server: Server) -> None:
-    """Nothing may be changed that could not be noted."""
+    """A journal that cannot be written ends the run, as no change may be made without an entry."""
     api = server.api(RetryPolicy(within=0.05, every=0.01))
     lease = lease_of(api)
     lease.acquire()
@@ -237,7 +238,7 @@ def test_note_that_does_not_get_through_is_no_verdict(cluster: FakeCluster, serv
 
 
 def test_lease_with_something_for_the_next_run_stays_without_a_holder(cluster: FakeCluster, server: Server) -> None:
-    """The next one need not wait."""
+    """Released with `keep`, the Lease stays with its annotations but no holder, so the next run takes it at once."""
     lease = lease_of(server.api())
     lease.acquire()
     lease.annotate("journal", "[1]")
@@ -252,10 +253,11 @@ def test_lease_with_something_for_the_next_run_stays_without_a_holder(cluster: F
 
 
 def test_time_on_the_lease_is_the_servers(cluster: FakeCluster, server: Server) -> None:
-    """A machine whose clock is an hour behind neither expires others nor is expired."""
+    """`now` follows the Date of the server's answers: a wrong local clock must not expire a Lease."""
     api = server.api()
     lease = lease_of(api)
     lease.acquire()
+    # Any answer sets the clock, here to a date that no machine running this test has.
     cluster.script = lambda _: Answer(200, "{}", {"Date": "Fri, 01 Jan 2100 00:00:00 GMT"})
     api.once("GET", "/version")
     assert f"{api.now():%Y-%m-%d}" == "2100-01-01"
@@ -264,13 +266,13 @@ def test_time_on_the_lease_is_the_servers(cluster: FakeCluster, server: Server) 
 
 
 def test_holder_that_is_no_run_is_told_by_its_identity() -> None:
-    """A deploy pipeline that honours the Lease writes its own name."""
+    """A deploy pipeline has no annotation; it is named by its holderIdentity and never counts as dead."""
     assert str(Holder.from_annotation("", "pipeline-17")) == "pipeline-17"
     assert Holder.from_annotation("not JSON", "pipeline-17").dead is False
 
 
-def pipelines(cluster: FakeCluster, made: datetime, **spec: object) -> Json:
-    """A Lease as `kubectl create` makes it of three lines: it says no time, the API server does."""
+def create_pipeline_lease(cluster: FakeCluster, made: datetime, **spec: object) -> Json:
+    """A Lease of a deploy pipeline, created by kubectl without times; the API server sets creationTimestamp."""
     metadata = {"name": NAME, "creationTimestamp": f"{made:%Y-%m-%dT%H:%M:%SZ}"}
     return cluster.put(LEASES, {"metadata": metadata, "spec": {"holderIdentity": "pipeline-17", **spec}})
 
@@ -285,10 +287,10 @@ def pipelines(cluster: FakeCluster, made: datetime, **spec: object) -> Json:
     ids=["of its creation", "without an end", "renewed"],
 )
 def test_pipeline_holds_it_for_as_long_as_it_says(cluster: FakeCluster, server: Server, spec: Json, until: str) -> None:
-    """Counted from when it was made, where it says no other time; one that says no end has none."""
+    """Its duration counts from renewTime, or else creationTimestamp; without a duration it never expires."""
     api = server.api()
     made = api.now() - timedelta(seconds=60)
-    pipelines(cluster, made, **spec)
+    create_pipeline_lease(cluster, made, **spec)
 
     with pytest.raises(HeldByAnotherError) as refused:
         lease_of(api).acquire()
@@ -301,10 +303,10 @@ def test_pipeline_holds_it_for_as_long_as_it_says(cluster: FakeCluster, server: 
 
 
 def test_pipeline_that_took_longer_than_it_said_is_not_waited_for(cluster: FakeCluster, server: Server) -> None:
-    """Its label goes with it, by which it would delete its own Lease: this one is another."""
+    """An expired Lease is replaced without its labels: the pipeline deletes by label, and must not delete ours."""
     api = server.api()
-    mine = pipelines(cluster, api.now() - timedelta(seconds=60), leaseDurationSeconds=50)
-    cluster.put(LEASES, {**mine, "metadata": {**mine["metadata"], "labels": {"deploy": "17"}}})
+    pipeline_lease = create_pipeline_lease(cluster, api.now() - timedelta(seconds=60), leaseDurationSeconds=50)
+    cluster.put(LEASES, {**pipeline_lease, "metadata": {**pipeline_lease["metadata"], "labels": {"deploy": "17"}}})
 
     lease = lease_of(api)
     lease.acquire()

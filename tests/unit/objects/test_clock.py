@@ -1,4 +1,4 @@
-"""Two clocks: when they are known to differ, and by how much."""
+"""Clock skew between this machine and the API server, by the Date header of an answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DATE = "Thu, 01 Jan 2026 12:00:00 GMT"
     ("date", "sent", "received", "seconds"),
     [
         (DATE, 0.0, 0.1, 0),
-        (DATE, -30.0, 0.1, 0),  # the answer took half a minute: nothing is known
+        (DATE, -30.0, 0.1, 0),  # the answer took half a minute, so the Date may be from any time in it
         (DATE, 60.5, 60.6, 60),
         (DATE, -60.6, -60.5, -60),
         ("Thu, 01 Jan 2026 12:00:00 -0000", 60.5, 60.6, 60),
@@ -26,7 +26,7 @@ DATE = "Thu, 01 Jan 2026 12:00:00 GMT"
     ],
 )
 def test_difference_is_what_is_certain(date: str | None, sent: float, received: float, seconds: float) -> None:
-    """The time of an answer and the missing fraction of a second count for nobody."""
+    """Only a difference beyond the duration of the request and the header's resolution of 1 s counts, in seconds."""
     found = clock.skew(date, NOW + timedelta(seconds=sent), NOW + timedelta(seconds=received))
 
     assert found == pytest.approx(seconds)
@@ -34,7 +34,7 @@ def test_difference_is_what_is_certain(date: str | None, sent: float, received: 
 
 @pytest.mark.parametrize(("seconds", "seen"), [(90.0, "90 s ahead of that of"), (-90.0, "90 s behind that of")])
 def test_other_time_ends_the_run_in_one_sentence(seconds: float, seen: str) -> None:
-    """By how much, in which direction, and from whom."""
+    """A skew above the limit ends the run without a verdict; the message has size, direction and server."""
     moment = NOW + timedelta(seconds=seconds)
 
     with pytest.raises(NoVerdictError) as failure:
@@ -47,7 +47,7 @@ def test_other_time_ends_the_run_in_one_sentence(seconds: float, seen: str) -> N
 
 
 def test_small_difference_is_no_matter() -> None:
-    """Clocks that are kept in time differ, too."""
+    """A skew of exactly the limit is accepted, as synchronized clocks differ slightly too."""
     moment = NOW + timedelta(seconds=clock.LARGEST_SKEW)
 
     clock.check(DATE, moment, moment, server="https://10.0.0.1")

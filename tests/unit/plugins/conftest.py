@@ -1,4 +1,4 @@
-"""A project whose promises a pytest run of this process judges; all that these tests know of how a run is opened."""
+"""A project of acceptance checks that pytest runs in this process, and how such a run is opened without a target."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ addopts = --import-mode=importlib --strict-markers -p no:locust -p no:cacheprovi
 pythonpath = {ROOT}
 """
 OPENED_IN_A_PROCESS = "from fixtures.plugins.state import RunState\nRunState.open = lambda self: None\n"
-"""For the conftest of a project that another process judges: opening a run needs no target."""
+"""For the conftest.py of a project that pytest runs in another process: opening a run needs no target."""
 
 
 def opened_as(run: SimpleNamespace) -> Callable[[RunState], None]:
-    """Opens a run as this one."""
+    """A replacement of `RunState.open` that opens this run."""
 
-    def opened(state: RunState) -> None:
+    def open_run(state: RunState) -> None:
         state.run = cast("OpenRun", run)
 
-    return opened
+    return open_run
 
 
 @dataclass(frozen=True)
 class Project:
-    """Promises, and an environment `mine` that may be observed."""
+    """Checks, and an environment `mine` that allows only observe."""
 
     pytester: pytest.Pytester
     monkeypatch: pytest.MonkeyPatch
 
     @property
     def path(self) -> Path:
-        """Its folder, in which the test is."""
+        """Root of the project, which is the working directory of the test."""
         return self.pytester.path
 
     def write(self, *plugins: str, **promises: str) -> None:
-        """Checks by promise, and the plugins that are at work."""
+        """Write a file of checks for each promise, the environment, and a conftest.py with these plugins."""
         folder = self.pytester.mkdir("tests") / "acceptance"
         folder.mkdir()
         for promise, checks in promises.items():
@@ -56,22 +56,22 @@ class Project:
         self.environment("mine")
 
     def environment(self, name: str, permissions: str = '["observe"]', required: str = "[]") -> None:
-        """The file of an environment."""
+        """Write the file of an environment; both lists are in TOML."""
         (self.path / f"{name}.toml").write_text(
             f'extends = "{ROOT}/environments/local.toml"\npermissions = {permissions}\nrequired = {required}\n'
         )
 
-    def opens(self, opened: Callable[[RunState], None]) -> None:
-        """Have its runs opened so."""
-        self.monkeypatch.setattr(RunState, "open", opened)
+    def opens(self, open_run: Callable[[RunState], None]) -> None:
+        """Replace `RunState.open`, which would need a target."""
+        self.monkeypatch.setattr(RunState, "open", open_run)
 
     def run(self, *arguments: str) -> pytest.RunResult:
-        """Judge it."""
+        """Run pytest in this process, with reports in `out`."""
         return self.pytester.runpytest_inprocess("--env=./mine.toml", "--report=out", *arguments)
 
     @property
     def verdict(self) -> dict[str, Any]:
-        """What the last run has written; nothing if it wrote none."""
+        """Content of the last run's verdict.json; empty if it wrote none."""
         file = self.path / "out" / "verdict.json"
         found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
         return found
@@ -79,8 +79,8 @@ class Project:
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """Opening a run there needs no target; what is installed besides is not looked for, which takes longest."""
-    monkeypatch.setenv(NO_OTHERS, "1")
+    """A project whose runs need no target."""
+    monkeypatch.setenv(NO_OTHERS, "1")  # the search for installed plugins takes longer than a run
     project = Project(pytester, monkeypatch)
     project.opens(lambda _: None)
     return project

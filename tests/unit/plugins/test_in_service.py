@@ -1,4 +1,4 @@
-"""A run that nobody watches: what it leaves on standard output, and how it ends."""
+"""Unattended runs: their JSON lines on standard output, and their exit codes."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def test_defect():
     """The suite itself is wrong."""
     pytest.exit("no reason", returncode=3)
 '''
-NOBODY = "http://127.0.0.1:9"
-"""Nothing listens at the discard port."""
+UNREACHABLE = "http://127.0.0.1:9"
+"""The discard port, on which nothing listens."""
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a run ended."""
+class RunResult:
+    """Exit code, JSON lines and standard error of a run."""
 
     code: int
     lines: list[dict[str, Any]]
@@ -55,39 +55,39 @@ class Ended:
 
 @pytest.fixture
 def https(project: Project) -> Project:
-    """A project whose only promise is https."""
+    """A project whose only promise is `https`."""
     project.write(*PLUGINS, https=PROMISES)
     return project
 
 
-def run(https: Project, *arguments: str) -> Ended:
-    """As a job does."""
+def run(https: Project, *arguments: str) -> RunResult:
+    """Run pytest with `--log=json`, as the CronJob does."""
     done = https.run("--log=json", *arguments)
-    return Ended(int(done.ret), [json.loads(line) for line in done.outlines], "\n".join(done.errlines))
+    return RunResult(int(done.ret), [json.loads(line) for line in done.outlines], "\n".join(done.errlines))
 
 
 def test_output_is_a_line_per_check_and_one_for_the_verdict(https: Project) -> None:
-    """Nothing else is there, also where monitoring cannot be reached: that is told, and changes nothing."""
-    ended = run(https, f"--push={NOBODY}", "-k", "kept or broken or load")
+    """Standard output has only JSON lines; an unreachable Pushgateway adds one and does not change the exit code."""
+    result = run(https, f"--push={UNREACHABLE}", "-k", "kept or broken or load")
 
-    assert [(line["kind"], line.get("check")) for line in ended.lines] == [
+    assert [(line["kind"], line.get("check")) for line in result.lines] == [
         ("check", "test_kept"),
         ("check", "test_broken"),
         ("check", "test_load"),
         ("verdict", None),
         ("trouble", None),
     ]
-    assert (ended.code, ended.errors) == (1, "")
-    assert ended.lines[3]["message"].startswith("mine rejected: https: expected: a redirect | seen: 200")
-    assert "Connection refused" in ended.lines[4]["message"]
+    assert (result.code, result.errors) == (1, "")
+    assert result.lines[3]["message"].startswith("mine rejected: https: expected: a redirect | seen: 200")
+    assert "Connection refused" in result.lines[4]["message"]
 
 
 def test_lines_hold_no_secret(https: Project) -> None:
-    """A log is read by many."""
-    ended = run(https, "-k", "broken")
+    """Secrets in messages are redacted, as logs have many readers."""
+    result = run(https, "-k", "broken")
 
-    assert ended.lines[0]["seen"] == "200, and Authorization: (redacted)"
-    assert "abcDEF" not in json.dumps(ended.lines)
+    assert result.lines[0]["seen"] == "200, and Authorization: (redacted)"
+    assert "abcDEF" not in json.dumps(result.lines)
 
 
 @pytest.mark.parametrize(
@@ -101,25 +101,25 @@ def test_lines_hold_no_secret(https: Project) -> None:
     ],
 )
 def test_run_that_cannot_begin_has_no_verdict(https: Project, arguments: tuple[str, ...], reason: str) -> None:
-    """One line, and the exit code that says so."""
-    ended = run(https, *arguments)
+    """A usage error, or an end before any check, gives one line with `no verdict` and exit code 6."""
+    result = run(https, *arguments)
 
-    verdict = ended.lines[-1]
-    assert (ended.code, verdict["severity"], verdict["verdict"], verdict["reasons"]) == (
+    verdict = result.lines[-1]
+    assert (result.code, verdict["severity"], verdict["verdict"], verdict["reasons"]) == (
         6,
         "ERROR",
         "no verdict",
         [reason],
     )
-    assert [line["kind"] for line in ended.lines] == ["verdict"]
+    assert [line["kind"] for line in result.lines] == ["verdict"]
     assert verdict["logging.googleapis.com/labels"]["environment"] in ("mine", "none")
 
 
 def test_run_that_is_ended_tells_what_it_found(https: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job that takes too long is sent SIGTERM, as a process, whose output is nothing but lines as well."""
+    """SIGTERM, which Kubernetes sends to a Job past its deadline, ends the run with the results so far."""
     with (https.path / "conftest.py").open("a") as conftest:
         conftest.write(OPENED_IN_A_PROCESS)
-    monkeypatch.delenv(NO_OTHERS)
+    monkeypatch.delenv(NO_OTHERS)  # a real process, so with all installed plugins, whose output must be silent too
 
     done = https.pytester.runpytest_subprocess("--env=./mine.toml", "--report=out", "--log=json", "-k", "kept or ended")
     lines = [json.loads(line) for line in done.outlines]

@@ -1,4 +1,4 @@
-"""A pytest run over promises, in a project of its own: what is left out, what is told, how it ends."""
+"""Runs of pytest over a project of checks: outcomes, deselection, output, verdict, exit codes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_again():
     raise NoVerdictError(said("a cluster", "none", "kubectl"))
 '''
 
-ATTACKS = '''
+CHAOS = '''
 import pytest
 
 pytestmark = pytest.mark.needs("disrupt")
@@ -75,8 +75,8 @@ def test_fire():
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a run ended."""
+class RunResult:
+    """Exit code, output and reports of a run."""
 
     code: int
     output: str
@@ -84,45 +84,45 @@ class Ended:
     junit: ET.Element
 
 
-Run = Callable[..., Ended]
+Run = Callable[..., RunResult]
 
 
 @pytest.fixture
 def run(project: Project) -> Run:
-    """Runs pytest in a project whose only promise is https."""
+    """Function that runs pytest in a project whose only promise is `https`."""
     project.write(*PLUGINS, https=PROMISES)
 
-    def ended(*arguments: str, required: str = "[]") -> Ended:
+    def run_pytest(*arguments: str, required: str = "[]") -> RunResult:
         project.environment("mine", required=required)
-        result = project.run(*arguments)
+        done = project.run(*arguments)
         junit = project.path / "out" / "junit.xml"
-        return Ended(
-            int(result.ret),
-            "\n".join([*result.outlines, *result.errlines]),
+        return RunResult(
+            int(done.ret),
+            "\n".join([*done.outlines, *done.errlines]),
             project.verdict,
             ET.parse(junit).getroot() if junit.exists() else ET.Element("testsuites"),  # noqa: S314 - our own
         )
 
-    return ended
+    return run_pytest
 
 
 @pytest.mark.parametrize("option", ["--collect-only", "--fixtures", "--fixtures-per-test", "--setup-plan"])
 def test_run_that_only_shows_something_has_no_verdict(option: str, run: Run) -> None:
-    """It would replace the report of the last real run."""
-    ended = run(option, required='["https"]')
+    """Options that only list or plan write no verdict, which would replace the last real run's."""
+    result = run(option, required='["https"]')
 
-    assert (ended.code, ended.verdict) == (0, {})
+    assert (result.code, result.verdict) == (0, {})
 
 
 @pytest.fixture
-def ended(run: Run) -> Ended:
-    """A run in which everything happens."""
+def result(run: Run) -> RunResult:
+    """A run with checks of every outcome."""
     return run()
 
 
-def test_every_check_has_its_outcome(ended: Ended) -> None:
-    """An assertion breaks a promise, any other exception says nothing about it, and what is late comes last."""
-    outcomes = {check["check"]: check["outcome"] for check in ended.verdict["checks"]}
+def test_every_check_has_its_outcome(result: RunResult) -> None:
+    """An AssertionError breaks a promise, other exceptions give no verdict, and `at_end` checks run last."""
+    outcomes = {check["check"]: check["outcome"] for check in result.verdict["checks"]}
 
     assert list(outcomes.items()) == [
         ("test_load", "not permitted"),
@@ -133,12 +133,12 @@ def test_every_check_has_its_outcome(ended: Ended) -> None:
         ("test_again", "no verdict"),
         ("test_late", "no verdict"),
     ]
-    assert ended.code == 1
+    assert result.code == 1
 
 
-def test_check_leaves_its_notes(ended: Ended) -> None:
-    """Who decided, what was measured, what was kept."""
-    [certificate] = [check for check in ended.verdict["checks"] if check["check"] == "test_certificate"]
+def test_check_leaves_its_notes(result: RunResult) -> None:
+    """The verdict has the deciding method, measurements and evidence that a check recorded."""
+    [certificate] = [check for check in result.verdict["checks"] if check["check"] == "test_certificate"]
 
     assert certificate["sentence"] == "Users trust the certificate."
     assert certificate["decided_by"] == ["handshake"]
@@ -149,9 +149,9 @@ def test_check_leaves_its_notes(ended: Ended) -> None:
     assert certificate["evidence"] == ["chain.txt"]
 
 
-def test_junit_xml_has_outcome_source_and_figures_of_every_check(ended: Ended) -> None:
-    """It lies beside the verdict without being asked for; what is not permitted is in the verdict alone."""
-    cases = {case.get("name"): case for case in ended.junit.iter("testcase")}
+def test_junit_xml_has_outcome_source_and_figures_of_every_check(result: RunResult) -> None:
+    """`junit.xml` is always written; checks that are not permitted are deselected, so it lacks them."""
+    cases = {case.get("name"): case for case in result.junit.iter("testcase")}
     properties = {
         name: [(each.get("name"), each.get("value")) for each in case.iter("property")] for name, case in cases.items()
     }
@@ -173,19 +173,19 @@ def test_junit_xml_has_outcome_source_and_figures_of_every_check(ended: Ended) -
     assert str(failure.text) == ("expected: a redirect\nseen: 200\nlook next: curl\nrunbook: docs/runbook.md#https")
 
 
-def test_failure_is_three_lines_and_a_page(ended: Ended) -> None:
-    """No traceback; a cause that several checks share is told once."""
-    assert "expected: a redirect\nseen: 200\nlook next: curl\nrunbook: docs/runbook.md#https\n" in ended.output
-    assert ended.output.count("expected: a cluster\n") == 1
-    assert "as for tests/acceptance/test_https.py::test_again" in ended.output
-    assert "Traceback" not in ended.output
+def test_failure_is_three_lines_and_a_page(result: RunResult) -> None:
+    """A failure prints its message without a traceback; a later one with the same cause refers to the first."""
+    assert "expected: a redirect\nseen: 200\nlook next: curl\nrunbook: docs/runbook.md#https\n" in result.output
+    assert result.output.count("expected: a cluster\n") == 1
+    assert "as for tests/acceptance/test_https.py::test_again" in result.output
+    assert "Traceback" not in result.output
 
 
-def test_verdict_is_told_at_the_end(ended: Ended) -> None:
-    """The word, the promises, the reasons, the report."""
-    told = ended.output.split("verdict ===")[1].splitlines()[1:6]
+def test_verdict_is_told_at_the_end(result: RunResult) -> None:
+    """The summary has the verdict, broken promises, reasons and the path of the report."""
+    summary = result.output.split("verdict ===")[1].splitlines()[1:6]
 
-    assert told == [
+    assert summary == [
         "mine: rejected",
         "  broken:         https",
         "  ? not observable here: https: Users find the address.",
@@ -203,92 +203,92 @@ def test_verdict_is_told_at_the_end(ended: Ended) -> None:
     ],
 )
 def test_exit_code_says_whether_to_promote(run: Run, chosen: str, required: str, code: int, reasons: list[str]) -> None:
-    """Only 0 promotes."""
-    ended = run("-k", chosen, required=required)
+    """The exit code is 0 only if checks ran and all required promises were kept."""
+    result = run("-k", chosen, required=required)
 
-    assert (ended.code, ended.verdict["reasons"]) == (code, reasons)
+    assert (result.code, result.verdict["reasons"]) == (code, reasons)
 
 
 def test_run_that_cannot_be_opened_has_no_verdict(run: Run, project: Project) -> None:
-    """No test runs; the reason is told once."""
+    """If the run cannot be opened, no test runs and the reason is reported once."""
 
-    def closed(_: RunState) -> None:
+    def fail(_: RunState) -> None:
         raise NoVerdictError("expected: a cluster")
 
-    project.opens(closed)
+    project.opens(fail)
 
-    ended = run()
+    result = run()
 
-    assert (ended.code, ended.verdict["reasons"]) == (6, ["expected: a cluster"])
-    assert [check["outcome"] for check in ended.verdict["checks"]] == ["not permitted"]
+    assert (result.code, result.verdict["reasons"]) == (6, ["expected: a cluster"])
+    assert [check["outcome"] for check in result.verdict["checks"]] == ["not permitted"]
 
 
 def test_unknown_environment_is_a_usage_error(run: Run) -> None:
-    """Pytest's own exit code; the environments that there are."""
-    ended = run("--env=stagin")
+    """An unknown environment is pytest's usage error, exit code 4, with a list of the environments."""
+    result = run("--env=stagin")
 
-    assert ended.code == 4
+    assert result.code == 4
     assert (
         "expected: an environment of local, local-distributed, prod, smoke, staging, or a path; seen: stagin"
-        in ended.output
+        in result.output
     )
 
 
-def test_verdict_says_what_the_command_line_has_left_out(project: Project, run: Run, ended: Ended) -> None:
-    """A run that `--only` narrows may be accepted; the gate must see that it accepts no candidate."""
+def test_verdict_says_what_the_command_line_has_left_out(project: Project, run: Run, result: RunResult) -> None:
+    """The verdict lists permissions that `--only` removed, as the gate accepts only a complete run."""
     project.environment("wide", permissions='["observe", "load", "apply"]')
 
     narrowed = run("--env=./wide.toml", "--only=observe", "-k", "certificate")
 
     assert (narrowed.code, narrowed.verdict["tested"]) == (0, {"left_out": ["apply", "load"]})
-    assert ended.verdict["tested"] == {}
+    assert result.verdict["tested"] == {}
 
 
 @pytest.fixture
-def attacked(project: Project, run: Run) -> Run:
-    """The same in a project that has chaos as well."""
+def run_with_chaos(project: Project, run: Run) -> Run:
+    """Function that runs pytest in a project that also has tests/chaos."""
     chaos = project.path / "tests" / "chaos"
     chaos.mkdir()
-    (chaos / "test_pods.py").write_text(ATTACKS)
+    (chaos / "test_pods.py").write_text(CHAOS)
     return run
 
 
-def test_chaos_is_refused_where_nothing_may_be_disturbed(attacked: Run) -> None:
-    """Asking for it there is a mistake: nothing runs."""
-    ended = attacked("tests/chaos", "--only=observe")
+def test_chaos_is_refused_where_nothing_may_be_disturbed(run_with_chaos: Run) -> None:
+    """Chaos tests without the permission disrupt are a usage error, and nothing runs."""
+    result = run_with_chaos("tests/chaos", "--only=observe")
 
-    assert ended.code == 4
+    assert result.code == 4
     assert (
         "expected: an environment that allows disrupt, for tests/chaos; seen: mine, which allows observe; "
         "look next: `permissions` of its file"
-    ) in ended.output
+    ) in result.output
 
 
 @pytest.fixture
-def flooded(project: Project) -> str:
-    """The option for an environment that allows everything, and has a command for one fault of two."""
+def only_flood(project: Project) -> str:
+    """Option for an environment that allows everything and has a command for `flood` but not for `fire`."""
     environment = project.path / "attack.toml"
     environment.write_text(f'extends = "{ROOT}/environments/local.toml"\n[faults]\ninject = {{flood = ["true"]}}\n')
     return f"--env={environment}"
 
 
-def test_chaos_is_foretold(attacked: Run, flooded: str) -> None:
-    """What is about to happen stands before it; a fault that the environment cannot do is listed as not permitted."""
-    ended = attacked(flooded, "tests/chaos")
+def test_chaos_is_foretold(run_with_chaos: Run, only_flood: str) -> None:
+    """The output announces the faults before the first; a fault without a command is not permitted."""
+    result = run_with_chaos(only_flood, "tests/chaos")
 
     assert (
         "attack is about to be disturbed: 1 faults, one at a time, each undone; about 1 min\n  test_flood"
-        in ended.output
+        in result.output
     )
-    assert [(check["check"], check["outcome"], check["reason"]) for check in ended.verdict["checks"]] == [
+    assert [(check["check"], check["outcome"], check["reason"]) for check in result.verdict["checks"]] == [
         ("test_fire", "not permitted", "the environment has no command for fault fire"),
         ("test_flood", "kept", ""),
     ]
 
 
-def test_chaos_runs_only_where_it_is_named(attacked: Run, flooded: str) -> None:
-    """Asking for all tests does not ask for it."""
-    ended = attacked(flooded, "tests")
+def test_chaos_runs_only_where_it_is_named(run_with_chaos: Run, only_flood: str) -> None:
+    """Chaos tests run only if their folder is named; `tests` does not include them."""
+    result = run_with_chaos(only_flood, "tests")
 
-    assert "about to be disturbed" not in ended.output
-    assert {check["promise"] for check in ended.verdict["checks"]} == {"https"}
+    assert "about to be disturbed" not in result.output
+    assert {check["promise"] for check in result.verdict["checks"]} == {"https"}

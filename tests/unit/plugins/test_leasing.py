@@ -1,4 +1,4 @@
-"""A run that holds its Lease: what it puts back at its beginning and end, and `pytest --restore`."""
+"""A run that holds its Lease: what it restores at its start and end, waiting for the Lease, `pytest --restore`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEAD = Holder("dead", "jane@laptop")
 
 
 def environment(*permissions: str, lease_free: float = 1) -> Environment:
-    """Of these permissions."""
+    """An environment with these permissions; `lease_free` is in seconds."""
     return cast(
         "Environment",
         SimpleNamespace(
@@ -40,32 +40,32 @@ def environment(*permissions: str, lease_free: float = 1) -> Environment:
 
 
 def client(server: Server) -> GuardedClient:
-    """Of the cluster."""
+    """A client of the cluster."""
     return cast("GuardedClient", server.api()._client)  # noqa: SLF001 - as an environment would make it
 
 
 def dead_run(server: Server, undo: Uncordon | Heal) -> None:
-    """Noted a change and died thirty seconds ago."""
-    lease = RunLease(server.api(), "portal", "acceptance-backstage", DEAD, renewal=1000, duration=-2)
+    """Leave an expired Lease with a journal entry, as a run that died does."""
+    lease = RunLease(server.api(), "portal", "acceptance-backstage", DEAD, renewal=1000, duration=-2)  # expired at once
     lease.acquire()
-    Journal(Unchecked(lease)).add("something", undo)
+    Journal(ExpiredLease(lease)).add("something", undo)
 
 
-class Unchecked:
-    """A Lease that has expired already, and is written all the same."""
+class ExpiredLease:
+    """Writes annotations to a Lease that has expired, which `RunLease.annotate` would refuse."""
 
     def __init__(self, lease: RunLease) -> None:
         self._lease = lease
         self.run = lease.run
 
     def annotate(self, name: str, value: str, /) -> None:
-        """Write."""
+        """Write the annotation."""
         self._lease._annotations[name] = value  # noqa: SLF001
         self._lease._write()  # noqa: SLF001
 
 
 def test_run_that_may_disrupt_puts_back_what_dead_runs_left(cluster: FakeCluster, server: Server) -> None:
-    """Before it does anything; an entry without anything to do is forgotten."""
+    """The journal is processed before anything else; an entry that needs no undo any more is removed."""
     dead_run(server, Uncordon("node-1"))
 
     with holding(environment("observe", "disrupt"), client(server), REFERENCE) as tenure:
@@ -77,7 +77,7 @@ def test_run_that_may_disrupt_puts_back_what_dead_runs_left(cluster: FakeCluster
 
 
 def test_run_that_only_applies_tells_and_leaves_it_for_the_next(cluster: FakeCluster, server: Server) -> None:
-    """The journal stays on the Lease, which nobody holds."""
+    """Without disrupt the journal is reported, and stays on the Lease, which is released."""
     dead_run(server, Uncordon("node-1"))
 
     with holding(environment("observe", "apply"), client(server), REFERENCE) as tenure:
@@ -88,7 +88,7 @@ def test_run_that_only_applies_tells_and_leaves_it_for_the_next(cluster: FakeClu
 
 
 def test_what_cannot_be_put_back_ends_the_run_and_stays(cluster: FakeCluster, server: Server) -> None:
-    """A fault for which the environment has no command."""
+    """An entry that cannot be undone, here a fault without a heal command, ends the run and stays."""
     dead_run(server, Heal("database-stopped"))
 
     with (
@@ -107,7 +107,7 @@ def test_what_cannot_be_put_back_ends_the_run_and_stays(cluster: FakeCluster, se
 
 
 def test_change_that_a_run_forgot_is_put_back_at_its_end(cluster: FakeCluster, server: Server) -> None:
-    """Even where a test's own undoing failed."""
+    """Entries left by this run, because a test's own undo failed, are undone when it ends."""
     with holding(environment("observe", "disrupt"), client(server), REFERENCE) as tenure:
         tenure.journal.add("cordon of node-1", Uncordon("node-1"))
 
@@ -115,7 +115,7 @@ def test_change_that_a_run_forgot_is_put_back_at_its_end(cluster: FakeCluster, s
 
 
 def test_journal_that_nobody_can_read_stays(cluster: FakeCluster, server: Server) -> None:
-    """The run ends; the Lease is given back with it."""
+    """An unreadable journal ends the run; the Lease is released with the annotation unchanged."""
     lease = RunLease(server.api(), "portal", "acceptance-backstage", DEAD, renewal=1000)
     lease.acquire()
     lease.annotate(ANNOTATION, "{")
@@ -131,7 +131,7 @@ def test_journal_that_nobody_can_read_stays(cluster: FakeCluster, server: Server
 
 
 def test_leftovers_of_a_run_at_work_are_none(cluster: FakeCluster, server: Server) -> None:
-    """It will put them back itself; and without a Lease there is nothing to tell."""
+    """The journal of a live run is no leftover, as that run will undo it; without a Lease there are none."""
     assert leftovers(server.api(), "portal", "acceptance-backstage") == ()
     with holding(environment("observe", "disrupt"), client(server), REFERENCE) as tenure:
         tenure.journal.add("cordon of node-1", Uncordon("node-1"))
@@ -142,20 +142,20 @@ def test_leftovers_of_a_run_at_work_are_none(cluster: FakeCluster, server: Serve
 def test_run_waits_until_a_pipeline_has_deployed(
     cluster: FakeCluster, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It tells who is at work since when, once, and begins when nobody is."""
+    """The run reports the holder once, and acquires the Lease when it is deleted."""
     monkeypatch.setattr(tenure_module, "POLL_PERIOD", 0.01)
-    pipelines(cluster)
+    create_pipeline_lease(cluster)
     lease = RunLease(server.api(), "portal", "acceptance-backstage", Holder("me", "jane@laptop"))
-    told: list[str] = []
+    lines: list[str] = []
 
-    def tell(text: str) -> None:
-        told.append(text)
+    def report(text: str) -> None:
+        lines.append(text)
         later(0.05, lambda: cluster.remove(LEASES, "acceptance-backstage"))
 
-    assert when_free(lease, lease.acquire, within=5, tell=tell) == {}
+    assert when_free(lease, lease.acquire, within=5, tell=report) == {}
 
-    [once] = told
-    assert once == (
+    [line] = lines
+    assert line == (
         "waiting, 0 of 5 s; expected: nobody else to hold Lease portal/acceptance-backstage; "
         "seen: held by pipeline-17 since 2026-11-25 22:31:04 UTC"
     )
@@ -163,8 +163,8 @@ def test_run_waits_until_a_pipeline_has_deployed(
     lease.release()
 
 
-def pipelines(cluster: FakeCluster) -> None:
-    """A Lease without an end."""
+def create_pipeline_lease(cluster: FakeCluster) -> None:
+    """A deploy pipeline's Lease that never expires, as it has no duration."""
     metadata = {"name": "acceptance-backstage", "creationTimestamp": "2026-11-25T22:31:04Z"}
     cluster.put(LEASES, {"metadata": metadata, "spec": {"holderIdentity": "pipeline-17"}})
 
@@ -172,9 +172,9 @@ def pipelines(cluster: FakeCluster) -> None:
 def test_lease_that_does_not_become_free_is_no_verdict(
     cluster: FakeCluster, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing was judged; nothing is broken."""
+    """A Lease that stays held until the deadline ends the run without a verdict."""
     monkeypatch.setattr(tenure_module, "POLL_PERIOD", 0.01)
-    pipelines(cluster)
+    create_pipeline_lease(cluster)
     lease = RunLease(server.api(), "portal", "acceptance-backstage", Holder("me", "jane@laptop"))
 
     with pytest.raises(NoVerdictError) as late:
@@ -190,36 +190,36 @@ def test_lease_that_does_not_become_free_is_no_verdict(
 def test_command_line_says_whether_to_wait(
     cluster: FakeCluster, server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`--restore` as well as a run."""
+    """`--lease` decides for `--restore`, too, whether a held Lease fails at once or is waited for."""
     chosen_environment = environment("observe", "disrupt", lease_free=0.05)
     run = SimpleNamespace(environment=chosen_environment, client=client(server), reference=REFERENCE)
     monkeypatch.setattr(tenure_module, "POLL_PERIOD", 0.01)
-    pipelines(cluster)
+    create_pipeline_lease(cluster)
 
-    assert restored(Config(restore=True, lease="fail"), "disrupt", run=run) == 6
+    assert run_restore(Config(restore=True, lease="fail"), "disrupt", run=run) == 6
     assert "22:31:04 UTC, until somebody deletes it" in capsys.readouterr().out
-    assert restored(Config(restore=True, lease="wait"), "disrupt", run=run) == 6
+    assert run_restore(Config(restore=True, lease="wait"), "disrupt", run=run) == 6
     assert "within 0.05 s" in capsys.readouterr().out
 
 
 def test_observer_waits_too_and_holds_nothing(
     cluster: FakeCluster, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It only reads."""
+    """With `--lease=wait` an observer waits for the Lease, then takes its snapshot; it writes nothing."""
     monkeypatch.setattr(tenure_module, "POLL_PERIOD", 0.01)
-    pipelines(cluster)
-    config, remembered = Config(restore=False, lease="wait"), list[bool]()
-    change_detector = SimpleNamespace(take_snapshot=lambda: remembered.append(True))
-    begin = cast("Any", leasing.run_lease).__wrapped__
+    create_pipeline_lease(cluster)
+    config, snapshots = Config(restore=False, lease="wait"), list[bool]()
+    change_detector = SimpleNamespace(take_snapshot=lambda: snapshots.append(True))
+    run_lease = cast("Any", leasing.run_lease).__wrapped__  # the fixture's function
     later(0.05, lambda: cluster.remove(LEASES, "acceptance-backstage"))
 
-    assert next(begin(config, environment("observe"), client(server), REFERENCE, change_detector)) is None
+    assert next(run_lease(config, environment("observe"), client(server), REFERENCE, change_detector)) is None
 
-    assert (remembered, cluster.changes(), cluster.collections[LEASES]) == ([True], [], {})
+    assert (snapshots, cluster.changes(), cluster.collections[LEASES]) == ([True], [], {})
 
 
 class Config:
-    """A command line."""
+    """A pytest.Config with these options."""
 
     def __init__(self, *, restore: bool, lease: str = "fail") -> None:
         self.restore, self.lease = restore, lease
@@ -227,12 +227,12 @@ class Config:
         self.stash = pytest.Stash()
 
     def getoption(self, name: str) -> object:
-        """Its value."""
+        """Value of an option."""
         return {"--restore": self.restore, "--env": "prod", "--image": None, "--lease": self.lease}[name]
 
 
-def restored(config: Config, *permissions: str, run: object = None) -> int | None:
-    """What `pytest --restore` comes to in an environment, whose target is open."""
+def run_restore(config: Config, *permissions: str, run: object = None) -> int | None:
+    """Exit code of `pytest --restore` in an environment with these permissions; None without the option."""
     state = state_of(cast("Any", config))
     state.draft = cast("Any", SimpleNamespace(permissions=frozenset(permissions), name="prod"))
     state.run = cast("Any", run)
@@ -240,10 +240,10 @@ def restored(config: Config, *permissions: str, run: object = None) -> int | Non
 
 
 def test_restore_is_refused_where_nothing_may_be_disrupted() -> None:
-    """One sentence; without the option nothing happens."""
-    assert restored(Config(restore=False), "observe") is None
+    """`--restore` without disrupt is a usage error; without the option the hook does nothing."""
+    assert run_restore(Config(restore=False), "observe") is None
     with pytest.raises(pytest.UsageError) as refused:
-        restored(Config(restore=True), "observe")
+        run_restore(Config(restore=True), "observe")
 
     assert str(refused.value) == (
         "expected: an environment that allows disrupt, as --restore changes the target; seen: prod"
@@ -251,12 +251,12 @@ def test_restore_is_refused_where_nothing_may_be_disrupted() -> None:
 
 
 def test_restore_says_what_it_did(cluster: FakeCluster, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 0, or 6 where something is left."""
+    """The exit code is 0, or 6 if something could not be undone."""
     run = SimpleNamespace(environment=environment("observe", "disrupt"), client=client(server), reference=REFERENCE)
 
-    assert restored(Config(restore=True), "disrupt", run=run) == 0
+    assert run_restore(Config(restore=True), "disrupt", run=run) == 0
     dead_run(server, Heal("database-stopped"))
-    assert restored(Config(restore=True), "disrupt", run=run) == 6
+    assert run_restore(Config(restore=True), "disrupt", run=run) == 6
 
     assert capsys.readouterr().out.splitlines()[:2] == [
         "nothing to put back",
@@ -266,10 +266,10 @@ def test_restore_says_what_it_did(cluster: FakeCluster, server: Server, capsys: 
 
 
 def test_test_that_disturbs_needs_a_run_that_holds_its_lease() -> None:
-    """Where only observing is allowed there is none; such tests are not collected there."""
+    """The fixture `tenure` fails in a run that only observes, as such a run holds no Lease."""
     tenure = cast("Tenure", SimpleNamespace())
-    ask = cast("Any", leasing.tenure).__wrapped__
+    fixture = cast("Any", leasing.tenure).__wrapped__  # pytest forbids direct calls of a fixture
 
-    assert ask(tenure) is tenure
+    assert fixture(tenure) is tenure
     with pytest.raises(NoVerdictError, match="one that only observes"):
-        ask(None)
+        fixture(None)

@@ -1,4 +1,4 @@
-"""The options of the command line: when the environment that they choose is read, shown, made ready."""
+"""Command-line options: when the chosen environment is read, printed, and made ready."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ PLUGINS = ("-p", "fixtures.plugins.options", "-p", "fixtures.plugins.run")
 
 
 class TestCommandLine:
-    """`pytest` with the options of the plugin."""
+    """Runs of pytest with the plugins `options` and `run`."""
 
     def test_show_environment_prints_it_and_tests_nothing(self, pytester: pytest.Pytester) -> None:
-        """Only the command that prints facts is run, not those that make the target ready."""
+        """`--show-environment` runs only the command that prints facts, which changes nothing, and no test."""
         pytester.makepyfile("def test_nothing(): raise AssertionError")
         ready = f'target.ready = [["false"], ["cat", "{RECORDED}"]]'
         path = written(pytester.path, f'extends = "local"\n{ready}')
@@ -29,7 +29,7 @@ class TestCommandLine:
         assert len(result.outlines) == len(KEYS)
 
     def test_show_environment_of_a_target_that_says_nothing_is_a_usage_error(self, pytester: pytest.Pytester) -> None:
-        """A failing command is told in one sentence."""
+        """A failing command is a usage error with one message."""
         path = written(pytester.path, 'extends = "local"\ntarget.ready = [["false"]]')
 
         result = pytester.runpytest_inprocess(*PLUGINS, f"--env={path}", "--show-environment")
@@ -38,7 +38,7 @@ class TestCommandLine:
         result.stderr.fnmatch_lines(["ERROR: expected: the target made ready; seen: exit code 1: *"])
 
     def test_test_that_needs_no_target_reads_no_environment(self, pytester: pytest.Pytester) -> None:
-        """Unit tests run whatever --env says."""
+        """Unit tests run even if `--env` names no environment, as none is read."""
         pytester.makepyfile("def test_nothing(): pass")
 
         result = pytester.runpytest_inprocess(*PLUGINS, "--env=none")
@@ -46,7 +46,7 @@ class TestCommandLine:
         result.assert_outcomes(passed=1)
 
     def test_mistake_in_an_environment_is_told_before_the_first_test(self, pytester: pytest.Pytester) -> None:
-        """It is a usage error, not the failure of a test."""
+        """An invalid environment is a usage error before the first test, not a failing test."""
         pytester.makepyfile("def test_first(): pass\ndef test_second(timeouts): pass")
 
         result = pytester.runpytest_inprocess(*PLUGINS, "--env=prod")
@@ -56,7 +56,7 @@ class TestCommandLine:
         assert "passed" not in result.stdout.str()
 
     def test_tests_hold_the_environment_with_its_target_made_ready(self, pytester: pytest.Pytester) -> None:
-        """All commands are run, once for all tests."""
+        """All ready commands run once, before the tests; a second `mkdir` would fail."""
         pytester.makepyfile(
             "def test_name(environment, timeouts): assert environment.name == 'mine'\n"
             "def test_deadline(timeouts): assert timeouts.rollout == 600"

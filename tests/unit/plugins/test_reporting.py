@@ -1,4 +1,4 @@
-"""The report of a run: what it shows, and that it needs and betrays nothing."""
+"""The report of a run: its content, that it works offline, and that it has no secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCALE_OUT = {"begin": "2026-01-01T00:00:00Z", "samples": [{"t": 0, "ready": 2}, 
 
 
 def test_figures_are_drawn_and_pictures_shown(tmp_path: Path) -> None:
-    """The chart is kept beside its figures, for whoever wants it in a ticket."""
+    """PNG files are embedded; JSON with a chart's data is drawn, and the chart is also written beside it."""
     (tmp_path / "scale-out.json").write_text(json.dumps(SCALE_OUT))
     (tmp_path / "portal.png").write_bytes(PNG)
     (tmp_path / "rows.json").write_text("no JSON")
@@ -33,20 +33,20 @@ def test_figures_are_drawn_and_pictures_shown(tmp_path: Path) -> None:
 
 
 def test_picture_that_is_too_large_is_only_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A report is mailed."""
-    monkeypatch.setattr(reporting, "LARGEST", 4)
+    """A picture above the limit is not embedded, as reports are sent by mail."""
+    monkeypatch.setattr(reporting, "LARGEST", 4)  # bytes; `PNG` has eight
     (tmp_path / "portal.png").write_bytes(PNG)
 
     assert list(reporting.pictures(check("portal", "kept", evidence=("portal.png",)), tmp_path, tmp_path)) == []
 
 
 def test_facts_of_a_run_that_could_not_begin() -> None:
-    """When it was is known at least."""
+    """A run that never opened its target has only its time."""
     assert list(reporting.facts(verdict(), None)) == [("When", ["2026-01-01 00:00:00 UTC, for 2 min 5 s"])]
 
 
 def test_facts_tell_what_was_tested() -> None:
-    """Versions and digests."""
+    """The facts have the tested images with digests, the reference and the Kubernetes version."""
     tested = {"images": {"backstage:1": ["sha256:0a"]}, "reference": "manifests/x", "kubernetes": "v1.36.4"}
     found = Verdict(Run("staging", RUN.began, RUN.began, tested), (), frozenset())
 
@@ -84,8 +84,8 @@ def test_skipped():
 
 @pytest.fixture
 def results(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What a run leaves in which every kind of text had something secret in it."""
-    monkeypatch.delenv(NO_OTHERS)  # pytest-html is one
+    """Results of a run with a secret in each kind of text: output, reason, traceback and skip."""
+    monkeypatch.delenv(NO_OTHERS)  # pytest-html is an installed plugin, and writes the report
     project.write(*PLUGINS, portal=PROMISES)
     result = project.run()
     (project.path / "out" / "terminal.txt").write_text("\n".join([*result.outlines, *result.errlines]))
@@ -93,7 +93,7 @@ def results(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_report_leads_with_the_verdict(results: Path) -> None:
-    """In the page and in its title, which a browser's tab shows."""
+    """The page and its title begin with the verdict."""
     shown = (results / "report.html").read_text()
 
     assert text(shown[shown.index("<header") :]).startswith("✗ Rejected: Backstage on mine Backstage breaks 1 promise")
@@ -101,7 +101,7 @@ def test_report_leads_with_the_verdict(results: Path) -> None:
 
 
 def test_report_needs_nothing_from_elsewhere(results: Path) -> None:
-    """Opened offline it looks the same: no picture, style or script has an address."""
+    """The page loads nothing from the network: pictures are data URLs, styles and scripts are inline."""
     shown = (results / "report.html").read_text()
 
     assert re.findall(r"""<(?:link|iframe|object)\b|(?:src=|url\(|@import )["']?(?:https?:)?//""", shown) == []
@@ -109,7 +109,7 @@ def test_report_needs_nothing_from_elsewhere(results: Path) -> None:
 
 
 def test_nothing_secret_is_shown(results: Path) -> None:
-    """Neither in the page nor in the verdict, JUnit XML or on the terminal; and each of them tells the rest."""
+    """Page, verdict, JUnit XML and terminal output have the secrets redacted."""
     found = {
         path.name: path.read_text() for path in results.iterdir() if path.suffix in (".html", ".json", ".xml", ".txt")
     }

@@ -1,4 +1,4 @@
-"""What the plugins share of a run."""
+"""State of a run that the plugins share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fixtures.plugins.state import RunState
 
 
 def test_renewed_credentials_are_secret_beside_the_old_ones(tmp_path: Path) -> None:
-    """A text that comes late may still hold the token of before."""
+    """Earlier tokens stay secret after a renewal, as later texts may still have them."""
     token = tmp_path / "token"
     environment = SimpleNamespace(
         google=SimpleNamespace(token_variable=None, token_file=token), portal=SimpleNamespace(token_variable=None)
@@ -24,16 +24,16 @@ def test_renewed_credentials_are_secret_beside_the_old_ones(tmp_path: Path) -> N
     assert not state.secrets
 
     state.run = cast("Any", SimpleNamespace(environment=environment, client=client))
-    seen = []
+    secrets = []
     for renewed in ("first", "second"):
         token.write_text(f"{renewed}\n")
-        seen.append(state.secrets)
+        secrets.append(state.secrets)
 
-    assert seen == [("of-the-cluster", "first"), ("of-the-cluster", "first", "second")]
+    assert secrets == [("of-the-cluster", "first"), ("of-the-cluster", "first", "second")]
 
 
 def test_brakes_are_asked_by_each_disturbance_and_not_when_they_are_made() -> None:
-    """A namespace that is frozen for the first experiment only stops none of the later ones."""
+    """Creating the brakes makes no request: each experiment checks again, as a freeze may end in between."""
     tenure = SimpleNamespace(lease=None, api=None)
     environment = SimpleNamespace(namespaces=SimpleNamespace(deployment="portal"))
 

@@ -1,4 +1,4 @@
-"""A pytest run in whose middle somebody changes what it judges: what it still says, and how it ends."""
+"""A run during which somebody changes the deployment: which outcomes still count, and how the run ends."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ SILENT = FAILING.replace('happens("changed")', 'happens("silent")')
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a run ended."""
+class RunResult:
+    """Exit code, outcomes, reasons and output of a run."""
 
     code: int
     outcomes: dict[str, str]
@@ -41,13 +41,13 @@ class Ended:
 
 
 class Detector:
-    """Sees what the checks leave in the current directory."""
+    """Change detector that the checks trigger by files in the working directory."""
 
     def __init__(self) -> None:
         self.checked_at = monotonic()
 
     def check(self) -> None:
-        """Whether nothing happened."""
+        """Raise if a check has created `changed`, or `silent` for an API server that does not answer."""
         if Path("silent").exists():
             raise NoVerdictError(said("an answer", "none", "kubectl"))
         if Path("changed").exists():
@@ -56,53 +56,53 @@ class Detector:
 
 @pytest.fixture
 def watched(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A project on whose target somebody keeps an eye all the time; evidence is not what matters here."""
+    """A project whose target is checked for changes after every test; no evidence is collected."""
     nothing = dict.fromkeys(("client", "reference", "environment", "started"))
     project.opens(opened_as(SimpleNamespace(change_detector=Detector(), tested={}, **nothing)))
-    monkeypatch.setattr(unchanged, "LOOK_EVERY", 0)
+    monkeypatch.setattr(unchanged, "LOOK_EVERY", 0)  # seconds: look after every test
     monkeypatch.setattr(judging, "collect", lambda *_: None)
     monkeypatch.setattr(judging, "Objects", lambda _: None)
     return project
 
 
-def run(watched: Project, **files: str) -> Ended:
-    """Run pytest over files of checks, each named after its promise."""
+def run(watched: Project, **files: str) -> RunResult:
+    """Run pytest over these checks, by promise."""
     watched.write(*PLUGINS, **{promise: HEAD + checks for promise, checks in files.items()})
     done = watched.run()
     verdict = watched.verdict
     outcomes = {each["check"]: each["outcome"] for each in verdict["checks"]}
-    return Ended(int(done.ret), outcomes, verdict["reasons"], "\n".join([*done.outlines, *done.errlines]))
+    return RunResult(int(done.ret), outcomes, verdict["reasons"], "\n".join([*done.outlines, *done.errlines]))
 
 
 def test_run_whose_target_stays_as_it_was_is_judged(watched: Project) -> None:
-    """Nothing is lost by looking."""
+    """Without a change the run is accepted as usual."""
     assert run(watched, workload=KEPT).code == 0
 
 
 def test_failure_without_a_change_is_a_broken_promise(watched: Project) -> None:
-    """As if nobody had looked; the run goes on."""
-    ended = run(watched, workload=BROKEN, service=KEPT)
+    """A failure without a change is a broken promise, and the run continues."""
+    result = run(watched, workload=BROKEN, service=KEPT)
 
-    assert ended.outcomes == {"test_broken": "broken", "test_kept": "kept"}
+    assert result.outcomes == {"test_broken": "broken", "test_kept": "kept"}
 
 
 def test_change_ends_the_run(watched: Project) -> None:
-    """Without a verdict, though everything was kept; nothing else runs."""
-    ended = run(watched, workload=CHANGING + KEPT, service=BROKEN)
+    """A change ends the run without a verdict, even if all checks were kept so far."""
+    result = run(watched, workload=CHANGING + KEPT, service=BROKEN)
 
-    assert ended.outcomes == {"test_changing": "kept"}
-    assert (ended.code, ended.reasons) == (6, [CHANGED])
-    assert "!! nobody can tell any more what is judged !!" in ended.output
+    assert result.outcomes == {"test_changing": "kept"}
+    assert (result.code, result.reasons) == (6, [CHANGED])
+    assert "!! nobody can tell any more what is judged !!" in result.output
 
 
 def test_change_is_seen_at_the_end_at_the_latest(watched: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However seldom it is looked for."""
+    """The detector is asked after the last test, however long its interval is."""
     monkeypatch.setattr(unchanged, "LOOK_EVERY", 1000)
 
-    ended = run(watched, workload=CHANGING, service=KEPT)
+    result = run(watched, workload=CHANGING, service=KEPT)
 
-    assert ended.outcomes == {"test_changing": "kept", "test_kept": "kept"}
-    assert (ended.code, ended.reasons) == (6, [CHANGED])
+    assert result.outcomes == {"test_changing": "kept", "test_kept": "kept"}
+    assert (result.code, result.reasons) == (6, [CHANGED])
 
 
 @pytest.mark.parametrize(
@@ -113,27 +113,27 @@ def test_change_is_seen_at_the_end_at_the_latest(watched: Project, monkeypatch: 
 def test_check_that_fails_after_the_change_has_no_verdict(
     watched: Project, checks: str, check: str, itself: str
 ) -> None:
-    """A deployment under way is no broken promise; what failed is told all the same, and nothing else runs."""
-    ended = run(watched, workload=checks + KEPT)
+    """A rollout in progress may cause the failure, so it breaks no promise; it is reported, and the run ends."""
+    result = run(watched, workload=checks + KEPT)
 
-    assert ended.outcomes == {f"test_{check}": "no verdict"}
-    assert (ended.code, ended.reasons) == (6, [CHANGED, f"workload: {CHANGED} | the check itself: {itself}"])
-    assert f"look next: who\nthe check itself: {itself}\nrunbook: docs/runbook.md#workload" in ended.output
+    assert result.outcomes == {f"test_{check}": "no verdict"}
+    assert (result.code, result.reasons) == (6, [CHANGED, f"workload: {CHANGED} | the check itself: {itself}"])
+    assert f"look next: who\nthe check itself: {itself}\nrunbook: docs/runbook.md#workload" in result.output
 
 
 def test_promise_that_was_broken_before_the_change_stays_broken(watched: Project) -> None:
-    """Whoever repairs it meanwhile does not hide it: rejected, and both are told."""
-    ended = run(watched, drift=BROKEN, workload=FAILING)
+    """A promise broken before the change stays broken, so the run is rejected, and reports the change as well."""
+    result = run(watched, drift=BROKEN, workload=FAILING)
 
-    assert ended.outcomes == {"test_broken": "broken", "test_failing": "no verdict"}
-    assert ended.code == 1
-    assert ended.reasons[:2] == ["drift: expected: a | seen: b | look next: c", CHANGED]
+    assert result.outcomes == {"test_broken": "broken", "test_failing": "no verdict"}
+    assert result.code == 1
+    assert result.reasons[:2] == ["drift: expected: a | seen: b | look next: c", CHANGED]
 
 
 def test_failure_stays_broken_where_nobody_can_look(watched: Project) -> None:
-    """An API server that is silent excuses nothing; that nobody could look is told, and ends the run."""
-    ended = run(watched, workload=SILENT, service=KEPT)
+    """If the detector gets no answer, the failure still counts; that is reported too, and the run ends."""
+    result = run(watched, workload=SILENT, service=KEPT)
 
-    assert ended.outcomes == {"test_failing": "broken"}
-    assert ended.code == 1
-    assert ended.reasons[1:] == ["expected: an answer | seen: none | look next: kubectl"]
+    assert result.outcomes == {"test_failing": "broken"}
+    assert result.code == 1
+    assert result.reasons[1:] == ["expected: an answer | seen: none | look next: kubectl"]

@@ -1,4 +1,4 @@
-"""The proof of the guard: each layer judged by itself, nothing harmed where none is left, what is missing named."""
+"""The proof of the guard: it tests each layer alone, does no harm if one is missing, and names the missing one."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ ANSWERS = {
     name: Answer(answer["status"], answer["body"], {"Content-Type": "application/json"})
     for name, answer in json.loads(Path("tests/unit/recorded/guard/answers.json").read_text()).items()
 }
-"""What the lab's API server said to `acceptance-observer`, by layer."""
+"""Recorded answers of the lab's API server to writes of `acceptance-observer`, by the layer that refused."""
 GONE = Answer(404, '{"kind": "Status", "message": "configmaps \\"acceptance-guard-canary\\" not found"}')
 DONE = as_json({})
 
 
 def lab(*, rbac: Answer = ANSWERS["RBAC"], canary: Answer = ANSWERS["admission"]) -> Callable[[Request], Answer]:
-    """An API server that says this to each write, and that to the canary's deletion."""
+    """An API server that answers writes with `rbac`, and the deletion of the canary with `canary`."""
 
     def answer(request: Request) -> Answer:
         if request.path.endswith("/selfsubjectreviews"):
@@ -49,65 +49,65 @@ def lab(*, rbac: Answer = ANSWERS["RBAC"], canary: Answer = ANSWERS["admission"]
 
 
 def client_of(server: Server, guard: Guard = OBSERVING) -> GuardedClient:
-    """Client without identity: the script gives it one."""
+    """Client without credentials; the server's script tells it its identity."""
     return GuardedClient(server.configuration(), guard)
 
 
-def refusers(server: Server, guard: Guard = OBSERVING) -> dict[str, set[str]]:
-    """Who refused, layer by layer."""
+def refused_by(server: Server, guard: Guard = OBSERVING) -> dict[str, set[str]]:
+    """Who refused the writes of each layer's proof."""
     return {proof.layer: {each.by for each in proof.refusals} for proof in prove(client_of(server, guard))}
 
 
 def test_each_layer_refuses_what_it_alone_has_to_refuse() -> None:
-    """All three, by the words of the API server where it answers."""
+    """Each layer refuses its writes; RBAC and admission are told apart by the server's message."""
     with serving(lab()) as server:
-        assert refusers(server) == {"client": {"client"}, "RBAC": {"RBAC"}, "admission": {"admission"}}
+        assert refused_by(server) == {"client": {"client"}, "RBAC": {"RBAC"}, "admission": {"admission"}}
 
 
 def test_everything_that_reaches_the_cluster_is_a_dry_run_or_cannot_be_done() -> None:
-    """One request for each kind of write, none of them twice, and that of the canary; exec without an upgrade."""
+    """The server gets each write once, as a dry run; exec knows no dry run, so its connection is not upgraded."""
     with serving(lab()) as server:
         prove(client_of(server))
 
-    asked = [(request.method, request.path.partition("?")[0]) for request in server.requests]
-    wanted = [(write.method, write.path) for write in (*writes("backstage"), CANARY)]
-    assert asked == wanted
+    sent = [(request.method, request.path.partition("?")[0]) for request in server.requests]
+    expected = [(write.method, write.path) for write in (*writes("backstage"), CANARY)]
+    assert sent == expected
     assert all(request.path.endswith("?dryRun=All") for request in server.requests[1:])
     assert server.requests[0].path.endswith("/exec?command=true&stdout=true")
     assert "Upgrade" not in server.requests[0].headers
 
 
-class Careless(Guard):
-    """Lets everything pass."""
+class AllowAll(Guard):
+    """A defective guard that refuses nothing."""
 
     @override
     def check(self, access: Access) -> None: ...
 
 
 def test_client_without_its_guard_is_found_before_anything_reaches_the_cluster() -> None:
-    """What it sends goes to the proof's own server."""
+    """The writes for the client's guard go to the proof's own server, so the cluster sees only the other two proofs."""
     with serving(lab()) as server:
-        found = refusers(server, Careless(OBSERVING.permissions, NAMESPACES))
+        found = refused_by(server, AllowAll(OBSERVING.permissions, NAMESPACES))
 
     assert found == {"client": {"nobody"}, "RBAC": {"RBAC"}, "admission": {"admission"}}
     assert len(server.requests) == len(writes("backstage")) + 1
 
 
-def sentence(server: Server) -> str:
-    """What a run says in the end."""
+def verdict_of(server: Server) -> str:
+    """Last line of a run against this server."""
     return prove_guard.verdict(OBSERVER, prove(client_of(server)))
 
 
 def test_good_end_is_one_sentence() -> None:
-    """It names who was proved."""
+    """A successful proof names the layers and the identity."""
     with serving(lab()) as server:
-        assert sentence(server) == f"each of client, RBAC, admission alone refuses the writes of {OBSERVER}"
+        assert verdict_of(server) == f"each of client, RBAC, admission alone refuses the writes of {OBSERVER}"
 
 
 def test_missing_policy_is_told_and_nothing_is_deleted() -> None:
-    """The canary's deletion passed, as a dry run."""
+    """Without the policy the dry run of the canary's deletion succeeds, which deletes nothing."""
     with serving(lab(canary=DONE)) as server:
-        assert sentence(server) == (
+        assert verdict_of(server) == (
             f"expected: each layer of the guard to refuse the writes of {OBSERVER}; seen: admission is not there: "
             "delete configmaps in acceptance was refused by nobody (it would have been done; as a dry run it changed "
             "nothing); look next: docs/permissions.md#the-guard-proved"
@@ -127,21 +127,21 @@ def test_missing_policy_is_told_and_nothing_is_deleted() -> None:
     ],
 )
 def test_canary_that_proves_nothing_is_told(canary: Answer, seen: str) -> None:
-    """Not there, not granted, or refused by somebody else."""
+    """Admission is unproved if the canary is absent, if RBAC refuses first, or if another policy or webhook does."""
     with serving(lab(canary=canary)) as server:
-        assert f"admission is not there: delete configmaps in acceptance was {seen}" in sentence(server)
+        assert f"admission is not there: delete configmaps in acceptance was {seen}" in verdict_of(server)
 
 
 @pytest.mark.parametrize("answer", [DONE, ANSWERS["admission"], GONE], ids=["done", "admission", "not there"])
 def test_write_that_rbac_lets_pass_is_told(answer: Answer) -> None:
-    """Whatever came of it behind RBAC."""
+    """A write that passes RBAC is reported, whatever the server answers after it."""
     with serving(lab(rbac=answer)) as server:
-        assert "seen: RBAC is not there: create pods/exec in backstage was refused by " in sentence(server)
+        assert "seen: RBAC is not there: create pods/exec in backstage was refused by " in verdict_of(server)
 
 
 @pytest.mark.parametrize("name", ["unauthorized", "unavailable"])
 def test_api_server_that_says_nothing_about_a_write_proves_nothing(name: str) -> None:
-    """One sentence, as preflight says it."""
+    """401 or 503 is no refusal by a layer: the run ends without a verdict, with the message of preflight."""
     answer = refusal(name) if name in RECORDED else Answer(503, "")
 
     with (
@@ -152,7 +152,7 @@ def test_api_server_that_says_nothing_about_a_write_proves_nothing(name: str) ->
 
 
 def test_unguarded_client_lets_nothing_else_pass() -> None:
-    """It is for the writes of the proof alone."""
+    """The client without the environment's guard sends only the writes that it was made for."""
     with serving() as server:
         raw = unguarded(client_of(server), [CANARY])
         with pytest.raises(ForbiddenByEnvironmentError):
@@ -162,7 +162,7 @@ def test_unguarded_client_lets_nothing_else_pass() -> None:
 
 
 def run(server: Server, monkeypatch: pytest.MonkeyPatch, *permissions: str) -> int | None:
-    """`pytest --prove-guard` in an environment of these permissions."""
+    """Exit code of `pytest --prove-guard` in an environment with these permissions."""
     config = cast("pytest.Config", SimpleNamespace(getoption=lambda _: True, stash=pytest.Stash()))
     state = state_of(config)
     state.permissions = frozenset(permissions)
@@ -173,7 +173,7 @@ def run(server: Server, monkeypatch: pytest.MonkeyPatch, *permissions: str) -> i
 
 
 def test_run_prints_who_refused_what(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A line for each request, then the sentence."""
+    """A table has a row per request, and the verdict follows."""
     with serving(lab()) as server:
         assert run(server, monkeypatch, "observe") == 0
 
@@ -201,7 +201,7 @@ def test_run_prints_who_refused_what(monkeypatch: pytest.MonkeyPatch, capsys: py
 def test_run_ends_with_6_where_a_layer_is_not_there(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The table is printed all the same."""
+    """The exit code is 6, and the table is printed before the verdict."""
     with serving(lab(canary=DONE)) as server:
         assert run(server, monkeypatch, "observe") == 6
 
@@ -211,7 +211,7 @@ def test_run_ends_with_6_where_a_layer_is_not_there(
 def test_run_ends_with_6_where_nobody_answers(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One sentence."""
+    """The exit code is 6, and the output is only the message."""
     with serving(lambda _: refusal("unauthorized")) as server:
         assert run(server, monkeypatch, "observe") == 6
 
@@ -219,13 +219,13 @@ def test_run_ends_with_6_where_nobody_answers(
 
 
 def test_run_that_may_do_more_than_observe_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its identity is meant to write."""
+    """The proof is refused in an environment that allows more than observe, as its identity may write."""
     with serving() as server, pytest.raises(pytest.UsageError, match="an environment that only observes; seen: prod"):
         run(server, monkeypatch, "observe", "connect")
 
 
 def manifests() -> dict[tuple[str, str], dict[str, Any]]:
-    """What is applied, by kind and name."""
+    """The rendered objects of `manifests/operations/guard`, by kind and name."""
     kubectl = Path(sys.executable).with_name("kubectl")
     command = f"{kubectl} kustomize manifests/operations/guard".split()
     rendered = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -233,7 +233,7 @@ def manifests() -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def test_manifests_have_the_names_that_the_proof_asks_for() -> None:
-    """The canary is granted to whom the policy refuses, and lies where preflight asks for no excess."""
+    """The policy matches the identities that RBAC lets delete the canary, a right that preflight does not forbid."""
     found = manifests()
     condition = found["ValidatingAdmissionPolicy", POLICY]["spec"]["matchConditions"][0]["expression"]
     granted = {

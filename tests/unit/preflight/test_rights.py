@@ -1,4 +1,4 @@
-"""What preflight asks, what it makes of the answers, and how it ends when there are none."""
+"""Preflight: the rights it asks about, how it judges the answers, and how it ends without an answer."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ OBSERVER = "system:serviceaccount:acceptance:acceptance-observer"
 
 
 def recorded(identity: str) -> set[str]:
-    """What the lab's API server allows one of the identities of `manifests/rbac`, of all that was asked about."""
+    """Rights that the lab's API server grants to an identity of `manifests/rbac`, of all that preflight asks about."""
     answers = json.loads(Path(f"tests/unit/recorded/preflight/{identity}.json").read_text())
     assert answers["identity"] == f"system:serviceaccount:acceptance:acceptance-{identity}"
     return set(answers["allowed"])
 
 
 def judged(guard: Guard, identity: str) -> Findings:
-    """What preflight finds out about an identity whose rights were recorded."""
+    """Findings about an identity with the recorded rights."""
     may = recorded(identity)
     allowed = {access: str(access) in may for access in questions(guard)}
     return judge(guard, f"system:serviceaccount:acceptance:acceptance-{identity}", allowed, frozenset(custom_kinds()))
 
 
 def test_observer_has_the_rights_of_observe_and_nothing_more() -> None:
-    """Nothing is wrong with it."""
+    """The observer of `manifests/rbac` has no missing and no excessive rights."""
     found = judged(OBSERVING, "observer")
 
     assert found == Findings(OBSERVER, frozenset({"observe"}))
@@ -48,7 +48,7 @@ def test_observer_has_the_rights_of_observe_and_nothing_more() -> None:
 
 
 def test_connector_is_too_much_where_only_observing_is_allowed() -> None:
-    """Both exec and port-forward are named, with both verbs that open them."""
+    """Exec and port-forward are excessive, each with the verbs get and create, as either opens a stream."""
     assert judged(OBSERVING, "connector").problem() == (
         "expected: a cluster in which system:serviceaccount:acceptance:acceptance-connector has the rights of observe "
         "and nothing more; seen: may create,get pods/exec,pods/portforward in backstage; "
@@ -57,7 +57,7 @@ def test_connector_is_too_much_where_only_observing_is_allowed() -> None:
 
 
 def test_disrupter_is_too_much_where_only_observing_is_allowed() -> None:
-    """Everything that it could change is in one sentence."""
+    """One message has all writes that the disrupter may do."""
     assert judged(OBSERVING, "disrupter").problem() == (
         "expected: a cluster in which system:serviceaccount:acceptance:acceptance-disrupter has the rights of observe "
         "and nothing more; seen: may create,delete,patch deployments.apps,healthcheckpolicies.networking.gke.io,"
@@ -71,12 +71,12 @@ def test_disrupter_is_too_much_where_only_observing_is_allowed() -> None:
 
 
 def test_disrupter_may_have_more_than_it_needs_where_more_than_observing_is_allowed() -> None:
-    """Only an environment that observes insists on the least."""
+    """Excessive rights are a problem only in an environment that allows just observe."""
     assert judged(CONNECTING, "disrupter").problem() is None
 
 
 def test_missing_rights_are_listed_in_one_sentence() -> None:
-    """A connector cannot run an environment that also applies and disrupts."""
+    """A connector lacks the rights of disrupt, and one message lists them."""
     permissions = frozenset({"observe", "connect", "disrupt"})
 
     assert judged(Guard(permissions, NAMESPACES), "connector").problem() == (
@@ -87,7 +87,7 @@ def test_missing_rights_are_listed_in_one_sentence() -> None:
 
 
 def test_nodes_that_may_not_be_patched_are_told_and_stop_nothing() -> None:
-    """On Autopilot a drain does without a cordon."""
+    """GKE Autopilot forbids patches of nodes; that is reported, but no problem, as a drain can skip the cordon."""
     allowed = dict.fromkeys(questions(EVERYTHING), True) | {Access("patch", "nodes"): False}
 
     found = judge(EVERYTHING, "jane", allowed, frozenset(custom_kinds()))
@@ -97,7 +97,7 @@ def test_nodes_that_may_not_be_patched_are_told_and_stop_nothing() -> None:
 
 
 def test_absent_kinds_are_named() -> None:
-    """A cluster without Managed Prometheus and without the Gateway API."""
+    """Kinds whose custom resource definitions are not installed are named."""
     allowed = {access: str(access) in recorded("observer") for access in questions(OBSERVING)}
 
     found = judge(OBSERVING, OBSERVER, allowed, frozenset({
@@ -113,7 +113,7 @@ def test_absent_kinds_are_named() -> None:
 
 
 def test_all_problems_are_in_one_sentence() -> None:
-    """Absent, missing and excessive."""
+    """One message has absent kinds, missing rights and excessive rights."""
     found = Findings(
         "jane",
         frozenset({"observe"}),
@@ -130,7 +130,7 @@ def test_all_problems_are_in_one_sentence() -> None:
 
 
 def test_summary_gathers_verbs_kinds_and_namespaces() -> None:
-    """Same verbs on one line, same line in several namespaces once."""
+    """Resources with the same verbs are combined, and so are namespaces with the same rights."""
     accesses = [
         Access(verb, resource, namespace=namespace)
         for verb in ("patch", "create")
@@ -144,14 +144,14 @@ def test_summary_gathers_verbs_kinds_and_namespaces() -> None:
 
 
 def test_questions_are_each_asked_once() -> None:
-    """Even where two permissions want the same."""
+    """A right that two permissions need is asked about once."""
     asked = questions(EVERYTHING)
 
     assert len(asked) == len(set(asked))
 
 
 def test_only_an_environment_that_observes_is_asked_about_too_much() -> None:
-    """The others may have what they like."""
+    """Excessive rights are asked about only in an environment that allows just observe."""
     reading_secrets = Access("list", "secrets", namespace="mcp")
 
     assert reading_secrets in questions(OBSERVING)
@@ -159,7 +159,7 @@ def test_only_an_environment_that_observes_is_asked_about_too_much() -> None:
 
 
 def lab(may: Callable[[str], bool]) -> Callable[[Request], Answer]:
-    """The lab's API server, which allows what is told."""
+    """The lab's API server with its recorded answers; `may` decides about each access."""
 
     def answer(request: Request) -> Answer:
         _, _, group, _, *resource = request.path.split("?")[0].split("/")
@@ -167,22 +167,22 @@ def lab(may: Callable[[str], bool]) -> Callable[[Request], Answer]:
             case ["selfsubjectreviews"]:
                 return as_json(RECORDED["identity"], 201)
             case ["selfsubjectaccessreviews"]:
-                return as_json(RECORDED["allowed" if may(str(asked_about(request.body))) else "refused"], 201)
+                return as_json(RECORDED["allowed" if may(str(access_of(request.body))) else "refused"], 201)
             case _:
                 return as_json(RECORDED[group])
 
     return answer
 
 
-def asked_about(review: Json) -> Access:
-    """What a SelfSubjectAccessReview asks about."""
-    asked = review["spec"]["resourceAttributes"]
-    resource = "/".join(filter(None, (asked["resource"], asked["subresource"])))
-    return Access(asked["verb"], resource, asked["group"], asked["namespace"])
+def access_of(review: Json) -> Access:
+    """The access that a SelfSubjectAccessReview asks about."""
+    attributes = review["spec"]["resourceAttributes"]
+    resource = "/".join(filter(None, (attributes["resource"], attributes["subresource"])))
+    return Access(attributes["verb"], resource, attributes["group"], attributes["namespace"])
 
 
 def client_of(server: Server, guard: Guard) -> GuardedClient:
-    """Client without identity: the script gives it one."""
+    """Client without credentials; the server's script tells it its identity."""
     configuration = server.configuration()
     configuration.retries = 0
     configuration.connection_pool_maxsize = CONNECTIONS  # type: ignore[attr-defined] # the stubs lack it
@@ -190,12 +190,12 @@ def client_of(server: Server, guard: Guard) -> GuardedClient:
 
 
 def test_preflight_asks_the_api_server_and_finds_nothing_wrong() -> None:
-    """All questions, each once, and nothing but reviews and discovery."""
+    """Preflight sends each question once, and nothing but reviews and discovery."""
     may = recorded("connector")
     with serving(lab(may.__contains__)) as server:
         found = preflight(client_of(server, CONNECTING))
 
-    asked = [asked_about(request.body) for request in server.requests if request.path.endswith("accessreviews")]
+    asked = [access_of(request.body) for request in server.requests if request.path.endswith("accessreviews")]
     assert found == Findings(OBSERVER, frozenset({"observe", "connect"}))
     assert sorted(asked) == sorted(questions(CONNECTING))
     assert {request.path for request in server.requests} == {
@@ -209,7 +209,7 @@ def test_preflight_asks_the_api_server_and_finds_nothing_wrong() -> None:
 
 
 def test_admin_is_too_much_where_only_observing_is_allowed() -> None:
-    """An identity that may do anything could change production."""
+    """Every forbidden right of an admin is excessive."""
     allowed = dict.fromkeys(questions(OBSERVING), True)
 
     found = judge(OBSERVING, "kubernetes-super-admin", allowed, frozenset(custom_kinds()))
@@ -220,7 +220,7 @@ def test_admin_is_too_much_where_only_observing_is_allowed() -> None:
 
 
 def test_preflight_names_the_kinds_of_a_group_that_is_not_there() -> None:
-    """404 is an answer: the custom resource definitions are not installed."""
+    """404 from discovery means that the custom resource definitions are not installed."""
     answers = lab(lambda _: True)
     without = "/apis/networking.gke.io/v1"
 
@@ -239,7 +239,7 @@ def test_preflight_names_the_kinds_of_a_group_that_is_not_there() -> None:
 
 @pytest.mark.parametrize("path", ["/selfsubjectreviews", "/selfsubjectaccessreviews", "/apis/networking.gke.io/v1"])
 def test_preflight_ends_with_one_sentence_when_the_server_refuses_it(path: str) -> None:
-    """Whichever question it is that gets no answer."""
+    """401 to any of the questions ends the run without a verdict."""
     answers = lab(lambda _: True)
 
     with (
@@ -255,10 +255,11 @@ def test_preflight_ends_with_one_sentence_when_the_server_refuses_it(path: str) 
 
 
 def test_preflight_ends_in_time_when_an_answer_stays_away() -> None:
-    """It is not waited for longer than the whole may take."""
+    """One request without an answer ends preflight at its deadline, 0.6 s here."""
     ended = threading.Event()
     answers = lab(lambda _: True)
 
+    # The other answers take some of the 0.6 s; the wait below ends when preflight has given up.
     def silent_in_one_place(request: Request) -> Answer:
         if request.path == "/apis/networking.gke.io/v1":
             ended.wait(5)
@@ -276,7 +277,7 @@ def test_preflight_ends_in_time_when_an_answer_stays_away() -> None:
 
 
 def test_answers_that_come_too_late_are_counted() -> None:
-    """A server under load answers each question in time, and all of them too late."""
+    """A loaded server may answer each request in time, and still not all by the deadline; the answers are counted."""
     given: Future[bool] = Future()
     given.set_result(True)
 
@@ -290,7 +291,7 @@ def test_answers_that_come_too_late_are_counted() -> None:
 
 
 def test_preflight_ends_where_the_clocks_differ() -> None:
-    """Whatever is judged by its age would be judged wrongly."""
+    """Clock skew ends the run without a verdict: ages of objects could not be judged."""
     answers = lab(recorded("connector").__contains__)
 
     def of_new_year(request: Request) -> Answer:
