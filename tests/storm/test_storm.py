@@ -62,8 +62,8 @@ class Storm:
         self.burst: Counter[str] = Counter()
         self.injections: Counter[str] = Counter()
         self.log: list[str] = []
-        cluster.deaf = seed % 4 == 3
-        if cluster.deaf:
+        cluster.watches_are_silent = seed % 4 == 3
+        if cluster.watches_are_silent:
             self.log.append("all watches silent")
 
     def __call__(self, request: Request) -> Answer | None:

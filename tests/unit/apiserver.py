@@ -1,4 +1,4 @@
-"""An API server on the loopback that answers from a script and remembers what reached it."""
+"""An API server on the loopback that answers from a script and records its requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing_extensions import override
 
 Json = dict[str, Any]
 RECORDED: Json = json.loads(Path("tests/unit/recorded/preflight/answers.json").read_text())
-"""What the lab's API server said to `acceptance-observer`, by circumstance."""
+"""Answers of the lab's API server to `acceptance-observer`, by situation."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What to answer."""
+    """Status, body and headers of a response."""
 
     status: int
     body: str
@@ -39,17 +39,17 @@ class Answer:
 
 
 def as_json(body: Json, status: int = 200) -> Answer:
-    """A good answer."""
+    """A response with a JSON body."""
     return Answer(status, json.dumps(body), {"Content-Type": "application/json"})
 
 
 def refusal(name: str) -> Answer:
-    """A recorded bad answer."""
+    """A refusal that the lab's API server was recorded to send."""
     return Answer(RECORDED[name]["status"], RECORDED[name]["body"], {"Content-Type": "application/json"})
 
 
 class Server(ThreadingHTTPServer):
-    """Answers by `script`, which may wait."""
+    """Answers with what `script` returns; the script may block to delay the response."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -62,11 +62,11 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """URL of the server, with the port that the system chose."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def configuration(self) -> Configuration:
-        """Of a client of this server, without identity."""
+        """Configuration for a client of this server, without credentials."""
         configuration = Configuration()
         configuration.host = self.url
         return configuration
@@ -78,7 +78,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Connection(BaseHTTPRequestHandler):
-    """One connection of a client; whoever inherits it answers."""
+    """One connection of a client; subclasses implement `answer`."""
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # head and body in one packet: the client would be slow to acknowledge the first of two
@@ -91,7 +91,7 @@ class Connection(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def received(self) -> Request:
-        """What was asked."""
+        """The current request, read from the connection."""
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         return Request(self.command, self.path, dict(self.headers), json.loads(body or b"{}"))
 
@@ -109,7 +109,7 @@ class Connection(BaseHTTPRequestHandler):
 
 
 class Handler(Connection):
-    """Remembers the request, answers by the script."""
+    """Records each request and answers by the script."""
 
     server: Server
 
@@ -131,7 +131,7 @@ Running = TypeVar("Running", bound=ThreadingHTTPServer)
 
 @contextlib.contextmanager
 def running(server: Running) -> Iterator[Running]:
-    """A server until the end."""
+    """The server, running in a thread until the context ends."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.002})
     thread.start()
     try:
@@ -145,5 +145,5 @@ def running(server: Running) -> Iterator[Running]:
 def serving(
     script: Callable[[Request], Answer] = lambda _: as_json({}),
 ) -> contextlib.AbstractContextManager[Server]:
-    """A server that answers by a script, until the end."""
+    """A server with this script, running until the context ends."""
     return running(Server(script))

@@ -1,4 +1,4 @@
-"""What several unit tests hold in their hand."""
+"""Fixtures that several rooms of unit tests share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.unit.fakeserver import Server, served
 
 
 def pytest_collection_finish() -> None:
-    """What is collected stays until the end, so nobody needs to look through it for garbage again and again."""
+    """Exclude the collected tests from garbage collection, as they live until the end anyway."""
     gc.freeze()
 
 
@@ -42,7 +42,7 @@ def serving(app: web.Application) -> Iterator[str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_authorities() -> Iterator[None]:
-    """This machine trusts nobody: what a test needs it names, and reading them all takes longer than most tests."""
+    """Load no certificate authorities by default, as reading them takes longer than most tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", "")
         patch.setenv("SSL_CERT_DIR", "")
@@ -58,7 +58,7 @@ def serve() -> Iterator[Callable[[web.Application], str]]:
 
 @pytest.fixture
 def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Directory of the active faults; none is."""
+    """Directory of the lab's active faults; it is empty."""
     directory = tmp_path / "faults"
     directory.mkdir()
     monkeypatch.setattr(layout, "FAULTS_DIR", directory)

@@ -1,6 +1,7 @@
-"""The part of a cluster that a drain deals with, on the loopback: nodes, pods with their controllers, budgets, Leases.
+"""A cluster with what a drain needs, on the loopback: nodes, pods with their controllers, budgets, Leases.
 
-Close to the API server where it matters: compare-and-swap, watches, the eviction's decision. It misbehaves by `script`.
+It is close to the API server where that matters: compare-and-swap, watches, the decision on an eviction. `script`
+makes it misbehave.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ BACKSTAGE = {"app": "backstage"}
 
 
 def status(code: int, reason: str, message: str = "", causes: tuple[Json, ...] = ()) -> Answer:
-    """A refusal."""
+    """A refusal with a Kubernetes Status as its body."""
     body = {"kind": "Status", "reason": reason, "message": message, "code": code, "details": {"causes": list(causes)}}
     return as_json(body, code)
 
 
 def refused_by_budget() -> Answer:
-    """As Kubernetes 1.36 says it."""
+    """The refusal of an eviction as Kubernetes 1.36 words it."""
     cause = {
         "reason": "DisruptionBudget",
         "message": "The disruption budget backstage needs 1 healthy pods and has 1 currently",
@@ -35,19 +36,19 @@ def refused_by_budget() -> Answer:
 
 
 class FakeCluster:
-    """State and rules."""
+    """Objects by collection, and the rules by which requests and controllers change them."""
 
     def __init__(self, *, ends_after: float = 0.02, ready_after: float = 0.04) -> None:
         self.lock = threading.Condition()
         self.version = 1
-        self.made = 0
+        self.pods_created = 0
         self.ends_after, self.ready_after = ends_after, ready_after
         self.collections: dict[str, dict[str, Json]] = {"/api/v1/nodes": {}, PODS: {}, BUDGETS: {}, LEASES: {}}
         self.events: list[tuple[int, str, str, Json]] = []
         self.requests: list[Request] = []
         self.script: Callable[[Request], Answer | None] = lambda _: None
-        self.deaf = False
-        """Whether watches keep everything to themselves."""
+        self.watches_are_silent = False
+        """Whether watches stay open without delivering any event."""
         self.put("/api/v1/namespaces", {"metadata": {"name": "portal"}})
         for name in ("node-1", "node-2", "node-3"):
             self.put("/api/v1/nodes", {"metadata": {"name": name}, "spec": {}})
@@ -59,11 +60,11 @@ class FakeCluster:
     def pod(
         self, name: str, node: str, labels: Json, *, ready: bool = True, owner: str = "ReplicaSet", **metadata: object
     ) -> Json:  # fmt: skip
-        """One more pod."""
-        self.made += 1
+        """Add a running pod."""
+        self.pods_created += 1
         owners = [{"kind": owner, "controller": True, "uid": "rs"}] if owner else []
         body = {
-            "metadata": {"name": name, "namespace": "portal", "uid": f"uid-{self.made}", "labels": labels,
+            "metadata": {"name": name, "namespace": "portal", "uid": f"uid-{self.pods_created}", "labels": labels,
                          "ownerReferences": owners, **metadata},
             "spec": {"nodeName": node},
             "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": str(ready)}]},
@@ -71,30 +72,30 @@ class FakeCluster:
         return self.put(PODS, body)
 
     def put(self, collection: str, body: Json, kind: str = "") -> Json:
-        """Write, tell the watches, let the controllers act."""
+        """Store an object, notify the watches and recompute the budgets."""
         with self.lock:
             self.version += 1
             name = body["metadata"]["name"]
             known = self.collections.setdefault(collection, {})
             body = {**body, "metadata": {"uid": name, **body["metadata"], "resourceVersion": str(self.version)}}
-            self._tell(kind or ("MODIFIED" if name in known else "ADDED"), collection, body)
+            self._notify(kind or ("MODIFIED" if name in known else "ADDED"), collection, body)
             known[name] = body
             if collection == PODS:
                 self._compute_budgets()
             return body
 
     def remove(self, collection: str, name: str) -> None:
-        """Delete."""
+        """Delete an object and notify the watches; an absent one is ignored."""
         with self.lock:
             body = self.collections[collection].pop(name, None)
             if body:
                 self.version += 1
                 metadata = {**body["metadata"], "resourceVersion": str(self.version)}
-                self._tell("DELETED", collection, {**body, "metadata": metadata})
+                self._notify("DELETED", collection, {**body, "metadata": metadata})
                 if collection == PODS:
                     self._compute_budgets()
 
-    def _tell(self, kind: str, collection: str, body: Json) -> None:
+    def _notify(self, kind: str, collection: str, body: Json) -> None:
         self.events.append((self.version, kind, collection, body))
         self.lock.notify_all()
 
@@ -113,11 +114,11 @@ class FakeCluster:
                 self.put(BUDGETS, {**budget, "status": computed})
 
     def node(self, name: str) -> Json:
-        """As it is."""
+        """The node of this name."""
         return self.collections["/api/v1/nodes"][name]
 
     def answer(self, request: Request) -> Answer:
-        """What the API server says."""
+        """The response to a request: the script's if it gives one, otherwise by the rules."""
         self.requests.append(request)
         if scripted := self.script(request):
             return scripted
@@ -186,11 +187,11 @@ class FakeCluster:
         if any(each["status"]["disruptionsAllowed"] == 0 for each in covering):
             return refused_by_budget()
         if "dryRun" not in request.path:
-            self._end(pod)
+            self._terminate(pod)
         return as_json({"status": "Success"}, 201)
 
-    def _end(self, pod: Json) -> None:
-        """Its end, and what its controller does about it."""
+    def _terminate(self, pod: Json) -> None:
+        """Mark the pod as terminating; later remove it and make its replacement Ready."""
         metadata = {**pod["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}
         self.put(PODS, {**pod, "metadata": metadata})
         free = [
@@ -198,17 +199,17 @@ class FakeCluster:
         ]
         fresh = self.pod(f"{pod['metadata']['name']}-x", free[-1], pod["metadata"]["labels"], ready=False)
         ready = {**fresh, "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
-        later(self.ends_after, lambda: self.remove(PODS, pod["metadata"]["name"]))
-        later(self.ready_after, lambda: self.put(PODS, ready))
+        run_later(self.ends_after, lambda: self.remove(PODS, pod["metadata"]["name"]))
+        run_later(self.ready_after, lambda: self.put(PODS, ready))
 
     def watch(self, request: Request) -> Iterator[Json]:
-        """The events since a version, until the time is over."""
+        """Events after the request's resourceVersion, until its timeoutSeconds are over."""
         query, path = parse_qs(urlsplit(request.path).query), urlsplit(request.path).path
         seen, end = int(query["resourceVersion"][0]), time.monotonic() + float(query["timeoutSeconds"][0])
         collection = PODS if path.endswith("/pods") else path
         while (left := end - time.monotonic()) > 0:
             with self.lock:
-                fresh = [each for each in self.events if each[0] > seen and not self.deaf]
+                fresh = [each for each in self.events if each[0] > seen and not self.watches_are_silent]
                 if not fresh:
                     self.lock.wait(min(left, 0.1))
                 seen = max([seen, *(each[0] for each in fresh)])
@@ -217,12 +218,12 @@ class FakeCluster:
                     yield {"type": kind, "object": body}
 
     def changes(self) -> list[tuple[str, str]]:
-        """What was asked to be changed."""
+        """Method and path of each request that is not a GET."""
         return [(each.method, urlsplit(each.path).path) for each in self.requests if each.method != "GET"]
 
 
 def matches(request: Request, body: Json) -> bool:
-    """By the field selector."""
+    """Whether the object matches the request's field selector, which is always one on `spec.nodeName`."""
     wanted = parse_qs(urlsplit(request.path).query).get("fieldSelector", ["="])[0].partition("=")[2]
     return not wanted or body["spec"]["nodeName"] == wanted
 
@@ -234,7 +235,7 @@ def stale(body: Json, live: Json) -> bool:
 
 
 def merged(body: Json, patch: Json) -> Json:
-    """JSON merge patch (RFC 7396)."""
+    """The object after a JSON merge patch (RFC 7396)."""
     result = dict(body)
     for key, value in patch.items():
         if value is None:
@@ -244,8 +245,8 @@ def merged(body: Json, patch: Json) -> Json:
     return result
 
 
-def later(seconds: float, act: Callable[[], object]) -> None:
-    """After a while, by a thread."""
+def run_later(seconds: float, act: Callable[[], object]) -> None:
+    """Call a function in a thread after a delay in seconds."""
     timer = threading.Timer(seconds, act)
     timer.daemon = True
     timer.start()

@@ -23,7 +23,7 @@ QUICK = RetryPolicy(within=5, every=0.004, watch_idle_timeout=0.3)
 
 
 class Handler(Connection):
-    """Answers by the cluster's rules, or its script."""
+    """Answers by the cluster's script or rules, and streams watches."""
 
     server: Server
 
@@ -58,7 +58,7 @@ class Handler(Connection):
 
 
 class Server(ThreadingHTTPServer):
-    """Of one cluster."""
+    """Serves one cluster."""
 
     daemon_threads = True
     block_on_close = False
@@ -70,7 +70,7 @@ class Server(ThreadingHTTPServer):
 
     @override
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up in the middle is no error."""
+        """Ignore clients that close the connection early."""
 
     def api(self, retry_policy: RetryPolicy = QUICK, timeout: float = 2) -> Api:
         """A client with all permissions."""
@@ -82,5 +82,5 @@ class Server(ThreadingHTTPServer):
 
 
 def served(cluster: FakeCluster) -> AbstractContextManager[Server]:
-    """A cluster until the end."""
+    """A server for the cluster, running until the context ends."""
     return running(Server(cluster))

@@ -15,23 +15,23 @@ from fixtures.reference.reference import Reference, render
 RECORDED = Path(__file__).parent / "recorded"
 OVERLAYS = ROOT / "manifests" / "overlays"
 ABSENT = object()
-"""In place of a value: the field goes."""
+"""Given as a value: the field is removed."""
 
 
 @functools.cache
 def recorded_reference() -> Reference:
-    """The reference of the lab, as kubectl rendered it."""
+    """The lab's reference, as kubectl rendered it."""
     return Reference("manifests/overlays/local", render(RECORDED / "reference" / "local.yaml").manifests)
 
 
 @functools.cache
 def rendered(overlay: str) -> Reference:
-    """One of this repository's overlays, as it is now."""
+    """One of this repository's overlays as it is now."""
     return render(OVERLAYS / overlay)
 
 
 def recorded_live() -> dict[str, Body]:
-    """What the lab had of it, by the name that a message gives it."""
+    """The lab's live objects by kind, namespace and name, as messages show them."""
     return {str(manifest): manifest.body for manifest in _live().manifests}
 
 
@@ -59,7 +59,7 @@ def patched(body: Body, pointer: str, value: object) -> Body:
 
 
 def with_patch(reference: Reference, kind: str, pointer: str, value: object) -> Reference:
-    """The reference with one field of its only object of a kind changed; without the object for the pointer ``""``."""
+    """The reference with one field changed of its only object of a kind; pointer ``""`` removes the object."""
     target = reference.the(kind)
     manifests = [
         Manifest(patched(each.body, pointer, value)) if each is target and pointer else each
@@ -70,5 +70,5 @@ def with_patch(reference: Reference, kind: str, pointer: str, value: object) -> 
 
 
 def with_object(reference: Reference, text: str) -> Reference:
-    """The reference with one object more, given as JSON."""
+    """The reference with one more object, given as JSON."""
     return Reference(reference.source, (*reference.manifests, Manifest(json.loads(text))))

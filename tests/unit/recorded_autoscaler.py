@@ -1,4 +1,4 @@
-"""The HPA of the lab, its pods and what they used, recorded; and copies with one field changed."""
+"""The lab's HPA, its pods and their usage as recorded, and copies with one field changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the lab's Gateway and the objects at it said, recorded; and copies with one field changed."""
+"""The lab's Gateway, route and policy as recorded, and copies with one field changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOSTNAME = "backstage.lab.test"
 
 
 def gateway(pointer: str = "", value: object = None) -> Gateway:
-    """The lab's, with one field changed."""
+    """The lab's Gateway, optionally with one field changed."""
     return gateway_of(patched(GATEWAY, pointer, value) if pointer else GATEWAY, "mcp", "external-gw-01")
 
 
@@ -25,18 +25,18 @@ def condition(kind: str, status: str, reason: str, generation: int = 1) -> dict[
     return {"type": kind, "status": status, "reason": reason, "message": "why", "observedGeneration": generation}
 
 
-class Live(Objects):
-    """Objects that are given."""
+class FakeObjects(Objects):
+    """A reader of live objects that knows only the given ones."""
 
     def __init__(self, *bodies: Body, events: tuple[Field, ...] = ()) -> None:
         self._bodies = {str(Manifest(body)): body for body in bodies}
         self._events = events
 
     def get(self, body: Body, /) -> Body | None:
-        """One of them."""
+        """The given object of the same kind, namespace and name, if there is one."""
         return self._bodies.get(str(Manifest(body)))
 
     def list(self, api_version: str, kind: str, namespace: str = "", label_selector: str = "") -> tuple[Field, ...]:
-        """The events, of which there is one namespace."""
+        """The given events; nothing else is ever listed."""
         assert (api_version, kind, namespace, label_selector) == ("v1", "Event", "backstage", "")
         return self._events

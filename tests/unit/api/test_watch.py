@@ -207,7 +207,7 @@ def test_watch_that_tells_nothing_is_made_up_for_by_lists(
     cluster: FakeCluster, server: Server, answer: Answer | None
 ) -> None:
     """What is there is never older than the silence that is allowed; that something may be missing is told."""
-    cluster.deaf = True
+    cluster.watches_are_silent = True
     cluster.script = lambda request: answer if watches(request) else None
     told = Told()
     with Informer(server.api(RetryPolicy(within=5, every=0.01, watch_idle_timeout=0.05)), PODS, on_change=told) as pods:

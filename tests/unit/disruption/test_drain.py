@@ -213,7 +213,7 @@ def test_burst_of_trouble_at_every_step_changes_nothing(cluster: FakeCluster, se
 
 def test_watches_that_keep_silent_are_not_believed(cluster: FakeCluster, server: Server) -> None:
     """Everything is listed again after a while."""
-    cluster.deaf = True
+    cluster.watches_are_silent = True
 
     drain = run(server.api(RetryPolicy(QUICK.within, QUICK.every, watch_idle_timeout=0.05)), Holder.here())
 

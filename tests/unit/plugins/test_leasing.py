@@ -19,7 +19,7 @@ from fixtures.outcomes import NoVerdictError
 from fixtures.plugins import leasing
 from fixtures.plugins.state import state_of
 from fixtures.reference.reference import Reference
-from tests.unit.fakecluster import LEASES, FakeCluster, later
+from tests.unit.fakecluster import LEASES, FakeCluster, run_later
 from tests.unit.fakeserver import Server
 
 REFERENCE = Reference("here", (Manifest({"kind": "Deployment", "metadata": {"name": "backstage"}}),))
@@ -150,7 +150,7 @@ def test_run_waits_until_a_pipeline_has_deployed(
 
     def tell(text: str) -> None:
         told.append(text)
-        later(0.05, lambda: cluster.remove(LEASES, "acceptance-backstage"))
+        run_later(0.05, lambda: cluster.remove(LEASES, "acceptance-backstage"))
 
     assert when_free(lease, lease.acquire, within=5, tell=tell) == {}
 
@@ -211,7 +211,7 @@ def test_observer_waits_too_and_holds_nothing(
     config, remembered = Config(restore=False, lease="wait"), list[bool]()
     change_detector = SimpleNamespace(take_snapshot=lambda: remembered.append(True))
     begin = cast("Any", leasing.run_lease).__wrapped__
-    later(0.05, lambda: cluster.remove(LEASES, "acceptance-backstage"))
+    run_later(0.05, lambda: cluster.remove(LEASES, "acceptance-backstage"))
 
     assert next(begin(config, environment("observe"), client(server), REFERENCE, change_detector)) is None
 
