@@ -1,4 +1,4 @@
-"""The way of secrets into pods, asked of an API server that has what the lab had: pods, statuses, classes."""
+"""Delivery of secrets into pods, read from an API server with the lab's recorded pods, statuses and classes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ KINDS = {
 
 @dataclass
 class Lab:
-    """What the API server and Secret Manager have."""
+    """The objects that the API server and Secret Manager serve."""
 
     pods: list[Body] = field(default_factory=lambda: [POD])
     sets: list[Body] = field(default_factory=lambda: [REPLICA_SET])
@@ -52,7 +52,7 @@ class Lab:
     state: str = "ENABLED"
 
     def kubernetes(self, request: Request) -> Answer:
-        """An answer of the API server."""
+        """The API server's answer to a request."""
         path = request.path.partition("?")[0]
         if path in KINDS:
             named = [{"name": name, "kind": kind, "namespaced": True} for name, kind in KINDS[path].items()]
@@ -64,7 +64,7 @@ class Lab:
         return as_json(dict(self.classes[name])) if name in self.classes else as_json({"kind": "Status"}, 404)
 
     def google(self, request: httpx.Request) -> httpx.Response:
-        """An answer of Secret Manager."""
+        """Secret Manager's answer to a request."""
         secret = request.url.path.removeprefix("/v1/").rpartition("/")[0]
         return httpx.Response(200, json={"name": f"{secret}/{self.version}", "state": self.state})
 
@@ -77,7 +77,7 @@ def lab() -> Lab:
 
 @pytest.fixture
 def delivery(lab: Lab) -> Iterator[Delivery]:
-    """As the reference has it, asked of that lab."""
+    """The delivery for the lab's reference, read from that lab."""
     google = GoogleApis(lambda: "token", timeout=1, transport=httpx.MockTransport(lab.google))
     with serving(lab.kubernetes) as server, google:
         client = ApiClient(server.configuration())
@@ -85,7 +85,7 @@ def delivery(lab: Lab) -> Iterator[Delivery]:
 
 
 def test_pods_are_those_of_the_deployments_replica_sets(lab: Lab, delivery: Delivery) -> None:
-    """A pod with the same labels may be somebody else's; one that is not Ready, or leaves, does not serve."""
+    """Pods are found by owner, not by labels; a terminating one is listed but not Ready."""
     stranger = patched(OTHER, "/metadata/ownerReferences/0/uid", "another")
     leaving = patched(OTHER, "/metadata/deletionTimestamp", "2026-01-01T00:00:00Z")
     lab.pods = [POD, stranger, leaving]
@@ -97,20 +97,20 @@ def test_pods_are_those_of_the_deployments_replica_sets(lab: Lab, delivery: Deli
 
 
 def test_all_is_delivered(delivery: Delivery) -> None:
-    """Every Ready pod has every secret, as new as Secret Manager has it, and the next pod would get them, too."""
+    """Every Ready pod has every secret in Secret Manager's newest version, and a new pod would get them, too."""
     assert delivery.incomplete() == delivery.outdated() == delivery.unusable() == ()
     assert [each.body for each in delivery.live_classes()] == [CLASS.body]
 
 
 def test_without_a_ready_pod_nothing_is_delivered(lab: Lab, delivery: Delivery) -> None:
-    """All of none is no promise kept."""
+    """Without a Ready pod nothing proves that secrets are delivered."""
     lab.pods = []
 
     assert delivery.incomplete() == delivery.outdated() == ("no Ready pod",)
 
 
 def test_pod_without_a_status_has_no_secrets(lab: Lab, delivery: Delivery) -> None:
-    """The driver never told that it mounted anything."""
+    """A pod without a SecretProviderClassPodStatus is reported with each secret that it should have."""
     lab.pods = [patched(POD, "/metadata/name", "backstage-new")]
 
     found = delivery.incomplete()
@@ -120,7 +120,7 @@ def test_pod_without_a_status_has_no_secrets(lab: Lab, delivery: Delivery) -> No
 
 
 def test_rotated_secret_is_old_in_the_pod(lab: Lab, delivery: Delivery) -> None:
-    """All six, by name."""
+    """After a rotation each secret of the pod is reported by name as outdated."""
     lab.version = "2"
 
     found = delivery.outdated()
@@ -130,7 +130,7 @@ def test_rotated_secret_is_old_in_the_pod(lab: Lab, delivery: Delivery) -> None:
 
 
 def test_class_that_asks_for_a_disabled_version_starts_no_pod(lab: Lab, delivery: Delivery) -> None:
-    """The live class counts as well as the reference's; one that is not there asks for nothing."""
+    """A disabled version is reported even if only the reference, and not the cluster, has the class."""
     lab.state, lab.classes = "DISABLED", {}
 
     found = delivery.unusable()
@@ -140,7 +140,7 @@ def test_class_that_asks_for_a_disabled_version_starts_no_pod(lab: Lab, delivery
 
 
 def test_files_are_told_by_container(delivery: Delivery) -> None:
-    """Where the class says, below where the volume is mounted."""
+    """File paths are the mount path joined with the paths in the class."""
     [(container, files)] = delivery.files()
 
     assert container == "backstage"
