@@ -1,4 +1,4 @@
-"""The faults of `tests/detection` as data: complete, about checks that there are, and in the documentation."""
+"""The faults of `tests/detection` as data: unique names, existing checks, and the same list in docs/detection.md."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ PAGE = (ROOT / "docs" / "detection.md").read_text()
 
 
 def test_names_are_unique() -> None:
-    """A fault is run by its name."""
+    """Each fault has its own name, as a fault is selected by name."""
     assert len({fault.name for fault in ALL}) == len(ALL) >= 15
 
 
 @pytest.mark.parametrize("fault", ALL, ids=lambda fault: fault.name)
 def test_check_exists(fault: Fault) -> None:
-    """A renamed check takes its faults with it."""
+    """Each fault names an existing check, so that a renamed check cannot leave its faults behind."""
     file, _, name = fault.check.partition("::")
     module = ast.parse((ROOT / "tests" / "acceptance" / file).read_text())
 
@@ -30,7 +30,7 @@ def test_check_exists(fault: Fault) -> None:
 
 
 def test_every_fault_is_documented() -> None:
-    """The page lists exactly these."""
+    """docs/detection.md lists exactly the faults of the code, in the same order."""
     rows = [line.split("|") for line in PAGE.splitlines() if line.startswith("| `")]
 
     assert [row[1].strip().strip("`") for row in rows] == [fault.name for fault in ALL]

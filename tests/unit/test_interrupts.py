@@ -25,7 +25,7 @@ with interrupts.termination_is_interruption():
 
 
 def test_signals_interrupt_but_not_an_undoing() -> None:
-    """In a process of its own."""
+    """SIGTERM interrupts a run at once, but waits while a change is being undone."""
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], check=True, capture_output=True, text=True)
 
     assert done.stdout.splitlines() == ["interrupted", "undone", "interrupted afterwards"]

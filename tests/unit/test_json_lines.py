@@ -1,4 +1,4 @@
-"""Files and pipes that are read while somebody still writes to them."""
+"""Reading files and pipes while another process still writes to them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from fixtures.json_lines import Lines, Splitter, write
 
 
 def test_line_waits_for_its_end() -> None:
-    """Bytes come as they like."""
+    """A line is returned only once it is complete, however its bytes arrive."""
     splitter = Splitter()
 
     assert [splitter.lines(each) for each in (b"a", b"b\nc", b"\n\nd", b"")] == [[], [b"ab"], [b"c", b""], []]
 
 
 def test_file_is_read_on_from_where_it_was_left(tmp_path: Path) -> None:
-    """Each line once, whole, and none before the file is there."""
+    """Each complete line is returned once; a file that does not exist yet has none."""
     path = tmp_path / "rows.jsonl"
     lines = Lines(path, dict[str, int])
     assert lines.new() == []

@@ -1,4 +1,4 @@
-"""What is secret does not outlive redaction, however it is written; what is not secret stays readable."""
+"""Secrets do not survive redaction in any form, and everything else stays readable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ1c2VyOmRlZmF1bHQvZ3Vlc3QifQ.c2lnbmF0dXJlL
 
 
 @pytest.mark.parametrize(
-    ("text", "left"),
+    ("text", "expected"),
     [
         # Headers, as clients and proxies log them.
         ("authorization: Bearer hunter2 hunter3", "authorization: (redacted)"),
@@ -63,10 +63,10 @@ JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ1c2VyOmRlZmF1bHQvZ3Vlc3QifQ.c2lnbmF0dXJlL
         (PEM[40:], "(redacted)"),
     ],
 )
-def test_secret_is_gone_and_the_rest_is_left(text: str, left: str) -> None:
-    """And a second time changes nothing."""
-    assert redacted(text) == left
-    assert redacted(left) == left
+def test_secret_is_gone_and_the_rest_is_left(text: str, expected: str) -> None:
+    """Only the secret is replaced, and a second redaction changes nothing."""
+    assert redacted(text) == expected
+    assert redacted(expected) == expected
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_secret_is_gone_and_the_rest_is_left(text: str, left: str) -> None:
     ],
 )
 def test_what_only_speaks_of_secrets_stays(text: str) -> None:
-    """Evidence without these would be worth little."""
+    """Text that only mentions secrets stays, as evidence needs it."""
     assert redacted(text) == text
 
 
@@ -104,20 +104,20 @@ def test_what_only_speaks_of_secrets_stays(text: str) -> None:
     ],
 )
 def test_known_value_is_found_in_every_form(written: str) -> None:
-    """Raw, escaped, in base64 at each of the three places that it may begin at."""
-    left = redacted(f"before {written} after", [f"{PLANTED}\n"])
+    """A known value is found raw, escaped, and in base64 at each of its three alignments."""
+    result = redacted(f"before {written} after", [f"{PLANTED}\n"])
 
-    assert "(redacted)" in left
-    assert not any(written[start : start + 12] in left for start in range(0, len(written) - 12, 4))
+    assert "(redacted)" in result
+    assert not any(written[start : start + 12] in result for start in range(0, len(written) - 12, 4))
 
 
 def test_short_known_value_is_no_reason_to_hide_words() -> None:
-    """A token file may be empty, a test password "lab"."""
+    """Short known values are not searched for: a token file may be empty, a test password "lab"."""
     assert redacted("the lab is up", ["lab", ""]) == "the lab is up"
 
 
 def test_values_of_secrets_are_gone_in_yaml_and_json() -> None:
-    """A listing of Secrets, as kubectl prints it; nothing below `data` is left."""
+    """A listing of Secrets as kubectl prints it keeps nothing below `data` and `stringData`."""
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -133,13 +133,13 @@ def test_values_of_secrets_are_gone_in_yaml_and_json() -> None:
         yaml.safe_dump(secret),
         str(json.dumps(secret)),
     ):
-        left = redacted(text)
-        [*_, last] = yaml.safe_load(left).get("items", [yaml.safe_load(left)])
+        result = redacted(text)
+        [*_, last] = yaml.safe_load(result).get("items", [yaml.safe_load(result)])
         assert last == {**secret, "data": REDACTED, "stringData": REDACTED}
 
 
 def test_object_is_redacted_by_what_its_fields_mean() -> None:
-    """Variables by name or by a value that looks random, arguments after their flag, fields, and no second copy."""
+    """Variables, arguments and fields are redacted by name or random look; copies in metadata are removed."""
     container = {
         "name": "backstage",
         "env": [
@@ -184,7 +184,7 @@ def test_object_is_redacted_by_what_its_fields_mean() -> None:
 
 
 def test_secret_object_keeps_only_its_keys_place() -> None:
-    """Also where it is one of a list."""
+    """The data of a Secret is replaced as a whole, also within a list."""
     listing = {"items": [{"kind": "Secret", "data": {"a": ENCODED}, "metadata": {"name": "a"}}]}
 
     assert redacted_body(listing) == {"items": [{"kind": "Secret", "data": REDACTED, "metadata": {"name": "a"}}]}
@@ -194,7 +194,7 @@ def test_secret_object_keeps_only_its_keys_place() -> None:
     "text", ["a", "token ", "x-", '"', "eyJ", "-----BEGIN PRIVATE KEY-----\n", "name: ", "://a:", "\\"]
 )
 def test_effort_grows_with_the_length_and_not_faster(text: str) -> None:
-    """A log of one repeated character must not hold up a run; quadratic, these would take ten seconds."""
+    """Redaction takes linear time; with a quadratic one these texts take ten seconds and hold up the run."""
     began = time.process_time()
     redacted(text * (30_000 // len(text)))
 

@@ -8,7 +8,7 @@ from fixtures.waiting import DeadlinePassedError, wait_for
 
 
 class Clock:
-    """Time that passes only while somebody sleeps."""
+    """A clock that advances only while the wait sleeps."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -18,12 +18,12 @@ class Clock:
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self.now += seconds
 
 
 class Readings:
-    """Gives one value after the other, then the last for ever; counts how often it was asked."""
+    """Returns the values one after the other, then the last one forever; counts the readings."""
 
     def __init__(self, *values: str) -> None:
         self._values = list(values)
@@ -51,7 +51,7 @@ def wait(readings: Readings, clock: Clock, in_a_row: int = 1) -> str:
 
 
 def test_wait_returns_the_reading_that_satisfied_it() -> None:
-    """The first good reading ends the wait."""
+    """The first good reading ends the wait and is its result."""
     clock, readings = Clock(), Readings("Accepted", "Accepted", "Programmed")
 
     assert wait(readings, clock) == "Programmed"
@@ -59,7 +59,7 @@ def test_wait_returns_the_reading_that_satisfied_it() -> None:
 
 
 def test_wait_does_not_sleep_when_the_first_reading_is_good() -> None:
-    """What is true already costs nothing."""
+    """A condition that already holds costs no time."""
     clock = Clock()
 
     wait(Readings("Programmed"), clock)
@@ -68,7 +68,7 @@ def test_wait_does_not_sleep_when_the_first_reading_is_good() -> None:
 
 
 def test_wait_begins_anew_after_a_bad_reading_when_several_are_asked_for() -> None:
-    """Three in a row are three in a row."""
+    """A bad reading resets the count of good readings in a row."""
     clock, readings = Clock(), Readings("Programmed", "Programmed", "Accepted", "Programmed")
 
     wait(readings, clock, in_a_row=3)
@@ -77,7 +77,7 @@ def test_wait_begins_anew_after_a_bad_reading_when_several_are_asked_for() -> No
 
 
 def test_wait_says_what_it_expected_what_it_saw_and_where_to_look() -> None:
-    """The text of the failure begins the investigation."""
+    """The failure names condition, deadline, last reading and the command to run next."""
     clock = Clock()
 
     with pytest.raises(DeadlinePassedError) as failed:
@@ -92,23 +92,23 @@ def test_wait_says_what_it_expected_what_it_saw_and_where_to_look() -> None:
 
 
 def test_wait_tells_what_it_waits_for_whenever_that_looks_different() -> None:
-    """A line per change, with the time that has passed of the time that there is; nothing about the last reading."""
-    told: list[str] = []
+    """Each change of the reading is reported with the time that has passed; the last reading is not."""
+    messages: list[str] = []
     clock, readings = Clock(), Readings("held by a", "held by a", "held by b", "free")
 
     wait_for(
         "the Lease", readings, until=lambda reading: reading == "free", within=60, look_next="", every=2,
-        on_change=told.append, sleep=clock.sleep, clock=clock,
+        on_change=messages.append, sleep=clock.sleep, clock=clock,
     )  # fmt: skip
 
-    assert told == [
+    assert messages == [
         "waiting, 0 of 60 s; expected: the Lease; seen: held by a",
         "waiting, 4 of 60 s; expected: the Lease; seen: held by b",
     ]
 
 
 def test_wait_passes_on_the_errors_of_its_reader() -> None:
-    """What the reader does not take for "not yet" ends the wait at once."""
+    """An error that the reader does not take for "not yet" ends the wait at once."""
 
     def broken() -> str:
         raise PermissionError("gateways is forbidden")
@@ -118,7 +118,7 @@ def test_wait_passes_on_the_errors_of_its_reader() -> None:
 
 
 def test_wait_stops_at_once_when_the_condition_says_that_it_is_hopeless() -> None:
-    """A state that never recovers is not waited for."""
+    """A condition ends the wait at once by raising, for a state that never recovers."""
     clock = Clock()
 
     def until(reading: str) -> bool:
