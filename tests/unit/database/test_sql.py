@@ -114,7 +114,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, seen: str) -> None:
     @contextmanager
     def refused(*_: object, **__: object) -> Iterator[None]:
         raise SqlError("a session", seen, "kubectl logs")
-        yield
+        yield  # unreachable, but it makes this function a generator
 
     monkeypatch.setattr(sql, "login", refused)
 

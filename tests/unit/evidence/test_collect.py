@@ -141,7 +141,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
 def collected(server: Server, environment: Environment, tmp_path: Path) -> Callable[[], dict[str, str]]:
     """Collects the evidence, and returns the text of each file by its path."""
 
-    def files_of_a_run() -> dict[str, str]:
+    def collect_files() -> dict[str, str]:
         configuration: Configuration = server.configuration()
         configuration.api_key = {"authorization": f"Bearer {CLUSTER_TOKEN}"}
         guard = Guard(frozenset({"observe"}), Namespaces("backstage", "backstage", "mcp"))
@@ -151,7 +151,7 @@ def collected(server: Server, environment: Environment, tmp_path: Path) -> Calla
         files = (path for path in (tmp_path / "evidence").rglob("*") if path.is_file())
         return {path.relative_to(tmp_path / "evidence").as_posix(): path.read_text() for path in files}
 
-    return files_of_a_run
+    return collect_files
 
 
 def test_everything_concerned_is_kept(collected: Callable[[], dict[str, str]], server: Server) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -125,9 +124,9 @@ def test_command_prints_it_without_any_package(tmp_path: Path) -> None:
     file = tmp_path / "verdict.json"
     run = Run("staging", BEGAN, BEGAN, TESTED)
     file.write_text(json.dumps(Verdict(run, (check("https", "kept"),), frozenset()).as_json()))
-    bare = [sys.executable, "-S", "-m", "fixtures.summary", str(file)]  # -S: no site-packages
+    bare = [sys.executable, "-S", "-m", "fixtures.summary", str(file)]  # -S: without site-packages
 
-    done = subprocess.run(bare, cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ})
+    done = subprocess.run(bare, cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert done.stdout.startswith("## ✓ staging: accepted\n")
 

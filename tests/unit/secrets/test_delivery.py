@@ -21,6 +21,7 @@ from tests.unit.patched import RECORDED, patched, recorded_reference
 CSI = "/apis/secrets-store.csi.x-k8s.io/v1"
 STATUSES = json.loads((RECORDED / "secrets" / "statuses.json").read_text())
 POD, OTHER = (dict(each.body) for each in render(RECORDED / "workload" / "pods.yaml").manifests)
+NAME = Field(POD)["metadata"]["name"].text
 [OWNER] = Field(POD)["metadata"]["ownerReferences"]
 REPLICA_SET: Body = {
     "kind": "ReplicaSet",
@@ -93,7 +94,7 @@ def test_pods_are_those_of_the_deployments_replica_sets(lab: Lab, delivery: Deli
     found = pods_of(delivery.deployment, delivery.client)
 
     assert [pod.terminating for pod in found] == [False, True]
-    assert [pod.name for pod in delivery.ready_pods()] == [POD["metadata"]["name"]]  # type: ignore[index]
+    assert [pod.name for pod in delivery.ready_pods()] == [NAME]
 
 
 def test_all_is_delivered(delivery: Delivery) -> None:
@@ -126,7 +127,7 @@ def test_rotated_secret_is_old_in_the_pod(lab: Lab, delivery: Delivery) -> None:
     found = delivery.outdated()
 
     assert len(found) == 6
-    assert found[0] == f"pod {POD['metadata']['name']}: backstage-github-token in version 1, not 2"  # type: ignore[index]
+    assert found[0] == f"pod {NAME}: backstage-github-token in version 1, not 2"
 
 
 def test_class_that_asks_for_a_disabled_version_starts_no_pod(lab: Lab, delivery: Delivery) -> None:

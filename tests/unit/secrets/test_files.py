@@ -14,7 +14,7 @@ from fixtures.secrets.files import SecretFile, secret_files
 FILE = "/secrets/token"
 GOOD = f"test -f {FILE} && test -s {FILE} && test -r {FILE} && test ! -w {FILE}"
 LINUX: Mapping[str, int | str] = {"uname -s": "Linux", "cat /etc/os-release": "", "uname -m": "x86_64"}
-THERE = {**LINUX, GOOD: 1, f"test -f {FILE}": 0, f"stat -Lc %u {FILE}": "0", f"stat -Lc %a {FILE}": "640"}
+PRESENT = {**LINUX, GOOD: 1, f"test -f {FILE}": 0, f"stat -Lc %u {FILE}": "0", f"stat -Lc %a {FILE}": "640"}
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ def test_good_file_takes_one_question() -> None:
     ("answers", "words"),
     [
         ({**LINUX, GOOD: 1}, "no file /secrets/token"),
-        ({**THERE, f"stat -Lc %s {FILE}": "9"}, "/secrets/token (owner 0, mode 0640) not readable"),
+        ({**PRESENT, f"stat -Lc %s {FILE}": "9"}, "/secrets/token (owner 0, mode 0640) not readable"),
         (
-            {**THERE, f"stat -Lc %s {FILE}": "0", f"test -r {FILE}": 0},
+            {**PRESENT, f"stat -Lc %s {FILE}": "0", f"test -r {FILE}": 0},
             "/secrets/token (owner 0, mode 0640) empty",
         ),
         (
-            {**THERE, f"stat -Lc %s {FILE}": "0", f"test -w {FILE}": 0},
+            {**PRESENT, f"stat -Lc %s {FILE}": "0", f"test -w {FILE}": 0},
             "/secrets/token (owner 0, mode 0640) empty, not readable, writable",
         ),
     ],
@@ -70,7 +70,7 @@ def test_bad_file_is_told_in_full(answers: Mapping[str, int | str], words: str) 
 def test_image_without_stat_is_no_verdict() -> None:
     """Without `stat` in the image the file cannot be judged."""
     with pytest.raises(CommandNotRunError) as failed:
-        found({**THERE, f"stat -Lc %s {FILE}": 127})
+        found({**PRESENT, f"stat -Lc %s {FILE}": 127})
 
     assert str(failed.value) == (
         "expected: test, stat and uname in container backstage of pod backstage/portal-1\n"

@@ -33,7 +33,7 @@ from tests.unit.patched import ABSENT, RECORDED, patched, recorded_reference, wi
 
 [STATUS] = [
     status_of(Field(each)) for each in json.loads((RECORDED / "secrets" / "statuses.json").read_text())
-]  # of POD, as the lab's CSI driver wrote it
+]  # for POD, as the lab's CSI driver wrote it
 POD = next(
     Pod(Field(each.body))
     for each in render(RECORDED / "workload" / "pods.yaml").manifests
