@@ -40,7 +40,7 @@ def test_rule_complains_at_the_field(case: dict[str, object]) -> None:
 
 def test_every_rule_has_a_case() -> None:
     """Each rule has a case that shows it at work."""
-    elsewhere = {"reference-grant"}  # takes more than one change
+    elsewhere = {"reference-grant"}  # its mistakes take more than one change each
 
     assert {case["rule"] for case in CASES} | elsewhere == {rule.name for rule in lint.RULES}
 
@@ -200,7 +200,7 @@ def test_summary_says_what_is_wrong_what_to_do_and_how_it_is_known() -> None:
 def test_overlays_are_clean() -> None:
     """No rule has a finding in this repository's overlays."""
     overlays = sorted(OVERLAYS.iterdir())
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor() as threads:  # each overlay is rendered by a kubectl process
         references = list(threads.map(rendered, [overlay.name for overlay in overlays]))
 
     assert [overlay.name for overlay in overlays] == ["local", "prod", "staging"]

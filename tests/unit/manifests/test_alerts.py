@@ -60,7 +60,7 @@ def as_condition(group: Json) -> Json:
         "ruleGroup": group["name"],
         "alertRule": rule["alert"],
         "labels": rule["labels"],
-        # Else a policy is refused whose metrics were never written.
+        # Otherwise Cloud Monitoring refuses a policy on metrics that were never written.
         "disableMetricValidation": True,
     }
 
@@ -87,7 +87,9 @@ def schema_of(resource: str) -> Json:
     """JSON schema (draft 3) of a resource of Cloud Monitoring's API, by the discovery document in Google's client."""
     documents = resources.files("googleapiclient.discovery_cache.documents")
     text = documents.joinpath("monitoring.v3.json").read_text()
+    # The document refers to schemas by bare names; JSON schema needs paths.
     schemas = json.loads(re.sub(r'"\$ref": "(\w+)"', r'"$ref": "#/$defs/\1"', text))["schemas"]
+    # The document allows unknown fields, which the API refuses.
     closed = {
         name: {**schema, "additionalProperties": False} if "properties" in schema else schema
         for name, schema in schemas.items()
@@ -103,6 +105,7 @@ def test_policy_is_what_the_api_takes(name: str) -> None:
     jsonschema.Draft3Validator(schema_of("AlertPolicy")).validate(policy)
     [condition] = policy["conditions"]
     promql = condition["conditionPrometheusQueryLanguage"]
+    # Requirements that the schema leaves to the descriptions of its fields.
     assert {"displayName", "combiner", "severity", "documentation"} <= policy.keys()
     assert seconds(promql["evaluationInterval"]) % 30 == 0
     assert policy["displayName"] == promql["alertRule"]
@@ -151,7 +154,7 @@ def test_overlay_of_the_kustomization_sets_patience_and_environment(tmp_path: Pa
 def test_two_runs_in_a_row_are_a_period_and_a_deadline(groups: dict[str, Json]) -> None:
     """The alerts' durations match the CronJob's period and deadline: both have to change together."""
     cronjob = yaml.safe_load(Path("manifests/operations/smoke/cronjob.yaml").read_text())["spec"]
-    period = 60 * int(re.fullmatch(r"\*/(\d+) \* \* \* \*", cronjob["schedule"])[1])  # type: ignore[index]
+    period = 60 * int(re.findall(r"^\*/(\d+) \* \* \* \*$", cronjob["schedule"])[0])
     slowest = period + cronjob["jobTemplate"]["spec"]["activeDeadlineSeconds"]
 
     assert [seconds(groups[name]["rules"][0]["for"]) for name in ("promise-broken", "not-checked")] == [slowest] * 2

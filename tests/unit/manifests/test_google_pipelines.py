@@ -137,7 +137,7 @@ def bin_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "bin"
     folder.mkdir()
     programs = {
-        "python": "cat > /dev/null; echo ya29.token",
+        "python": "cat > /dev/null; echo ya29.token",  # reads the program that the script gives it
         "kubectl": 'printf "%s " "$@" >&2; echo registry.example/backstage@sha256:1',
         "pytest": 'pwd; echo "$HOME"; cat "$KUBECONFIG"; echo; printf "%s\\n" "$@"',
     }
@@ -204,7 +204,8 @@ def test_image_of_the_deployment_is_asked_for_in_kubectls_words() -> None:
         "spec": {"template": {"spec": {"containers": containers}}},
     }  # fmt: skip
     kubectl = str(Path(sys.executable).with_name("kubectl"))
-    annotate = [kubectl, "annotate", "--local", "-f", "-", "asked=yes", f"--output={template}"]  # asks no cluster
+    # `annotate --local` prints the object without a cluster.
+    annotate = [kubectl, "annotate", "--local", "-f", "-", "asked=yes", f"--output={template}"]
     offline = {**os.environ, "KUBECONFIG": os.devnull}
 
     done = subprocess.run(
