@@ -52,7 +52,7 @@ class Server(ThreadingHTTPServer):
     """Answers with what `script` returns; the script may block to delay the response."""
 
     daemon_threads = True
-    request_queue_size = 64
+    request_queue_size = 64  # the default of 5 is too short for tests that connect from many threads
 
     def __init__(self, script: Callable[[Request], Answer]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -81,7 +81,7 @@ class Connection(BaseHTTPRequestHandler):
     """One connection of a client; subclasses implement `answer`."""
 
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # head and body in one packet: the client would be slow to acknowledge the first of two
+    wbufsize = -1  # head and body in one packet: a second one would wait for the client's delayed ACK
 
     @override
     def handle_one_request(self) -> None:
@@ -118,7 +118,7 @@ class Handler(Connection):
         request = self.received()
         self.server.requests.append(request)
         answer = self.server.script(request)
-        # Else a second `Date` would be sent beside the script's.
+        # send_response adds a `Date`, which would be a second one beside the script's.
         (self.send_response_only if "Date" in answer.headers else self.send_response)(answer.status)
         for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
             self.send_header(name, value)
@@ -132,6 +132,7 @@ Running = TypeVar("Running", bound=ThreadingHTTPServer)
 @contextlib.contextmanager
 def running(server: Running) -> Iterator[Running]:
     """The server, running in a thread until the context ends."""
+    # shutdown() waits for the next poll, which by default comes after half a second.
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.002})
     thread.start()
     try:

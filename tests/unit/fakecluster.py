@@ -124,7 +124,8 @@ class FakeCluster:
             return scripted
         with self.lock:
             path = urlsplit(request.path).path
-            return getattr(self, f"_{request.method.lower()}")(path, request)  # type: ignore[no-any-return]
+            by_method: Callable[[str, Request], Answer] = getattr(self, f"_{request.method.lower()}")
+            return by_method(path, request)
 
     def _get(self, path: str, request: Request) -> Answer:
         if path == "/api/v1/pods" or path in self.collections:
@@ -165,6 +166,7 @@ class FakeCluster:
         live = self.collections[collection].get(name)
         if not live:
             return status(404, "NotFound")
+        # The suite deletes only what it has read: a delete without a precondition is an error in it.
         if request.body["preconditions"]["resourceVersion"] != live["metadata"]["resourceVersion"]:
             return status(409, "Conflict", "the ResourceVersion in the precondition does not match")
         self.remove(collection, name)
@@ -194,6 +196,7 @@ class FakeCluster:
         """Mark the pod as terminating; later remove it and make its replacement Ready."""
         metadata = {**pod["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}
         self.put(PODS, {**pod, "metadata": metadata})
+        # A drained node is cordoned, so the replacement has to go elsewhere.
         free = [
             name for name, node in self.collections["/api/v1/nodes"].items() if not node["spec"].get("unschedulable")
         ]

@@ -61,7 +61,7 @@ class Server(ThreadingHTTPServer):
     """Serves one cluster."""
 
     daemon_threads = True
-    block_on_close = False
+    block_on_close = False  # watches may still be open when a test ends
     request_queue_size = 64
 
     def __init__(self, cluster: FakeCluster) -> None:

@@ -43,6 +43,7 @@ def _live() -> Reference:
 def patched(body: Body, pointer: str, value: object) -> Body:
     """A copy with another value at a JSON pointer, `/spec/ports/0/port`; `-` appends to a list."""
     changed = copy.deepcopy(body)
+    # RFC 6901: a slash within a key is written ~1.
     *path, last = [step.replace("~1", "/") for step in pointer.split("/")[1:]]
     inner: object = changed
     for step in path:

@@ -12,7 +12,7 @@ import yaml
 
 from fixtures.redaction import REDACTED, redacted, redacted_body
 
-PLANTED = "pl4nted-S3cret+value/or?with=signs"  # in base64 there is a character that URLs have another one for
+PLANTED = "pl4nted-S3cret+value/or?with=signs"  # in base64 it has a character that differs in the URL-safe alphabet
 ENCODED = base64.b64encode(PLANTED.encode()).decode()
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA75planted\nq3v4==\n-----END RSA PRIVATE KEY-----"
 JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ1c2VyOmRlZmF1bHQvZ3Vlc3QifQ.c2lnbmF0dXJlLXBsYW50ZWQ"
@@ -35,7 +35,7 @@ JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ1c2VyOmRlZmF1bHQvZ3Vlc3QifQ.c2lnbmF0dXJlL
         ("postgresql://backstage:hunt@er2@db/a", "postgresql://backstage:(redacted)@db/a"),
         ("GET /cb?access_token=hunter2&x=1", "GET /cb?access_token=(redacted)&x=1"),
         ("https://a/o?X-Goog-Signature=hunter2&y", "https://a/o?X-Goog-Signature=(redacted)&y"),
-        # Names in logs, JSON, JSON within JSON, YAML, connection strings and command lines.
+        # By name in logs, JSON, JSON within JSON, YAML, connection strings and command lines.
         ("login token=hunter2 user=guest", "login token=(redacted) user=guest"),
         ('{"clientSecret": "hunter2 hunter3", "n": 1}', '{"clientSecret": "(redacted)", "n": 1}'),
         ('{"password": 1234567}', '{"password": "(redacted)"}'),
@@ -51,7 +51,7 @@ JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ1c2VyOmRlZmF1bHQvZ3Vlc3QifQ.c2lnbmF0dXJlL
         ("psql --password hunter2 -c 'select 1'", "psql --password (redacted) -c 'select 1'"),
         ("- name: GITHUB_TOKEN\n  value: hunter2\n", "- name: GITHUB_TOKEN\n  value: (redacted)\n"),
         ('{"name": "A_SECRET", "value": "hunter2"}', '{"name": "A_SECRET", "value": "(redacted)"}'),
-        # What shows by its form.
+        # Recognized by form.
         (f"got {JWT} back", "got (redacted) back"),
         ("ya29.a0Af_planted-token.x is expired", "(redacted) is expired"),
         ("pushed with ghp_planted0123456789abcdef", "pushed with (redacted)"),
@@ -195,7 +195,7 @@ def test_secret_object_keeps_only_its_keys_place() -> None:
 )
 def test_effort_grows_with_the_length_and_not_faster(text: str) -> None:
     """Redaction takes linear time; with a quadratic one these texts take ten seconds and hold up the run."""
-    began = time.process_time()
+    began = time.process_time()  # CPU time, as other processes share the machine
     redacted(text * (30_000 // len(text)))
 
     assert time.process_time() - began < 1
