@@ -9,7 +9,7 @@ PYTHON := $(VENV)/bin/python
 # Tools from Go modules (tools/go.mod), built with the Go of the virtual environment.
 TOOLS := $(CACHE)/tools/$(shell cat requirements.lock tools/go.mod tools/go.sum | sha256sum | cut -c1-16)
 export GKE_LAB_CACHE := $(CACHE)
-# Python writes byte code whatever the caller's environment says: without it each run compiles for seconds.
+# Byte code is written whatever the caller's environment says: otherwise each run spends seconds on compiling.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help venv lab lab-down acceptance smoke detection chaos on-the-lab operations distributed image check unit storm test-lab rbac test picture lock
