@@ -1,4 +1,4 @@
-# `make help` lists what there is. Everything that is built lies in CACHE, under the hash of its inputs.
+# `make help` lists the targets. CACHE holds everything that is built, under the hash of its inputs.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 
@@ -6,10 +6,10 @@ CACHE ?= /var/cache/gke-lab
 LOCK_HASH := $(shell sha256sum requirements.lock | cut -c1-16)
 VENV := $(CACHE)/venv/$(LOCK_HASH)
 PYTHON := $(VENV)/bin/python
-# Tools that are Go modules (tools/go.mod), built by the Go of the virtual environment.
+# Tools from Go modules (tools/go.mod), built with the Go of the virtual environment.
 TOOLS := $(CACHE)/tools/$(shell cat requirements.lock tools/go.mod tools/go.sum | sha256sum | cut -c1-16)
 export GKE_LAB_CACHE := $(CACHE)
-# Byte code may be written, whatever the caller's environment says: compiling all anew costs each run seconds.
+# Byte code is written whatever the caller's environment says: otherwise each run spends seconds on compiling.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help venv lab lab-down acceptance smoke detection chaos on-the-lab operations distributed image check unit storm test-lab rbac test picture lock
@@ -20,7 +20,7 @@ help: ## this list
 venv: $(VENV)/.complete ## Python packages, by hash, in the cache; .venv points there
 	@ln -sfn $(VENV) .venv
 
-# No prerequisite: the lock file's hash is in the path, and a running lab may be using what is there.
+# No prerequisite: the path holds the lock file's hash, and a running lab may use the environment that is there.
 $(VENV)/.complete:
 	@echo "installing the Python packages of requirements.lock (about 1 min)"
 	@rm -rf $(VENV) && mkdir -p $(dir $(VENV))
@@ -61,7 +61,7 @@ $(TOOLS)/actionlint: | venv
 	@cd tools && GOPATH=$(CACHE)/go GOCACHE=$(CACHE)/go-build GOTOOLCHAIN=local GOFLAGS=-mod=readonly GOWORK=off CGO_ENABLED=0 \
 	$(VENV)/lib/python3*/site-packages/go/bin/go build -trimpath -buildvcs=false -o $@ github.com/rhysd/actionlint/cmd/actionlint
 
-# The second deptry: what is in the image imports only what is installed there.
+# The second deptry proves that the files in the image import only packages that are installed there.
 check: venv $(TOOLS)/actionlint ## lint (of workflows, too), types, import contracts, declared dependencies
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
@@ -83,7 +83,7 @@ test-lab: lab ## real clients against every part of the lab
 rbac: lab ## what each permission set may do, applied to the lab; one kubeconfig per set under .lab/rbac
 	@$(PYTHON) manifests/rbac/apply.py --kubeconfig .lab/kubeconfig --into .lab/rbac
 
-# Three detections and three faults: all of them take more than an hour.
+# A choice of three detections and three faults, as all of them take more than an hour.
 DETECTED := service-selector or certificate-for-another-name or database-stopped-behind-the-portal
 ATTACKED := loss_of_a_pod or way_to_the_database or restart_of_the_database
 on-the-lab: test-lab

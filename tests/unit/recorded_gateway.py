@@ -25,7 +25,7 @@ def condition(kind: str, status: str, reason: str, generation: int = 1) -> dict[
     return {"type": kind, "status": status, "reason": reason, "message": "why", "observedGeneration": generation}
 
 
-class Live(Objects):
+class FakeObjects(Objects):
     """Live objects that a test gives instead of a cluster."""
 
     def __init__(self, *bodies: Body, events: tuple[Field, ...] = ()) -> None:

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Accepts an image from inside Cloud Build or Cloud Deploy, where the metadata server says who we are. Variables:
-#   TARGET    environment, name or path
-#   CONTEXT   its [cluster] context, gke_PROJECT_LOCATION_CLUSTER
-#   ENDPOINT  DNS endpoint of the cluster's API server: its certificate is one that everybody trusts
-#   IMAGE     NAME@sha256:DIGEST; unset: what Cloud Deploy has just deployed
+# Accepts an image from inside Cloud Build or Cloud Deploy; credentials come from the metadata server. Variables:
+#   TARGET    name or path of the environment
+#   CONTEXT   the environment's [cluster] context, gke_PROJECT_LOCATION_CLUSTER
+#   ENDPOINT  DNS endpoint of the cluster's API server, whose certificate is publicly trusted
+#   IMAGE     NAME@sha256:DIGEST; if unset, the image of the live Deployment
 set -eu
 : "${TARGET:?}" "${CONTEXT:?}" "${ENDPOINT:?}"
 cd "$(dirname "$0")/../../.."
@@ -27,9 +27,9 @@ clusters: [{name: target, cluster: {server: "https://$ENDPOINT"}}]
 users: [{name: suite, user: {tokenFile: "$private/token"}}]
 contexts: [{name: $CONTEXT, context: {cluster: target, user: suite}}]
 YAML
-export KUBECONFIG="$private/kubeconfig" HOME="$private" # the pipeline's own home is not ours to write to
+export KUBECONFIG="$private/kubeconfig" HOME="$private" # the pipeline's home may not be writable
 
 deployed='jsonpath={.spec.template.spec.containers[?(@.name=="backstage")].image}'
 : "${IMAGE:=$(kubectl -n backstage get deployment backstage --output="$deployed")}"
-umask 022 # what is found is for others to read
+umask 022 # the next build step reads the results as another user
 exec pytest "--env=$TARGET" "--image=$IMAGE" --report=results/run -p no:cacheprovider

@@ -1,4 +1,4 @@
-"""Readings of the Cloud SQL instance, on the Admin API's recorded answers; of the proxies, on the reference."""
+"""The Cloud SQL instance as read from recorded answers of the Admin API, and the proxies as read from pods."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ Handler = Callable[[httpx.Request], httpx.Response]
 
 
 def recorded(name: str) -> Any:  # noqa: ANN401 - JSON
-    """One answer of the lab's Admin API."""
+    """A recorded answer of the lab's Admin API."""
     return json.loads((RECORDED / f"{name}.json").read_text())
 
 
 def admin_of(handler: Handler) -> SqlAdmin:
-    """The instance in an Admin API that a function answers for."""
+    """A client of the instance whose Admin API is the given handler."""
     google = GoogleApis(lambda: "token", timeout=1, transport=httpx.MockTransport(handler))
     return SqlAdmin(google, "http://sqladmin.example", SETTINGS)
 
 
 def as_recorded(request: httpx.Request) -> httpx.Response:
-    """The lab's answers."""
+    """A handler that gives the lab's recorded answers."""
     answers = {URL: "instance", f"{URL}/users": "users", f"{URL}/databases": "databases"}
     return httpx.Response(200, json=recorded(answers[str(request.url)]))
 
 
 def failing(status: int, message: str) -> Handler:
-    """An Admin API that answers nothing but this."""
+    """A handler that refuses every request with this status and message."""
     return lambda _: httpx.Response(status, json={"error": {"code": status, "message": message}})
 
 
 def test_instance_is_read_as_it_is() -> None:
-    """All that a promise is made of."""
+    """Every property that a promise is about is read from the instance."""
     assert admin_of(as_recorded).instance() == Instance(
         connection_name=NAME,
         state="RUNNABLE",
@@ -77,7 +77,7 @@ def changed(**settings: object) -> Instance:
 
 
 def test_instance_that_says_nothing_has_nothing() -> None:
-    """What the API leaves out is off."""
+    """A setting that the API leaves out is off."""
     bare = changed(backupConfiguration={}, databaseFlags=[], ipConfiguration={}, activationPolicy=None)
 
     assert (bare.backups, bare.point_in_time_recovery, bare.iam_logins) == (False, False, False)
@@ -85,7 +85,7 @@ def test_instance_that_says_nothing_has_nothing() -> None:
 
 
 def test_flag_that_is_off_is_off() -> None:
-    """It must be there and say on."""
+    """A database flag counts only if its value is on."""
     assert not changed(databaseFlags=[{"name": cloud_sql.IAM_FLAG, "value": "off"}]).iam_logins
 
 
@@ -93,7 +93,7 @@ def test_flag_that_is_off_is_off() -> None:
     ("network", "is_open"), [("0.0.0.0/0", True), ("::/0", True), ("192.0.2.0/24", False), ("198.51.100.7", False)]
 )
 def test_network_of_everybody_is_told_from_others(network: str, *, is_open: bool) -> None:
-    """An office may be let in, the internet may not."""
+    """Only a network that admits the whole internet is reported as open."""
     instance = changed(ipConfiguration={"authorizedNetworks": [{"value": network}]})
 
     assert instance.networks == (network,)
@@ -101,7 +101,7 @@ def test_network_of_everybody_is_told_from_others(network: str, *, is_open: bool
 
 
 def test_users_and_databases_are_listed() -> None:
-    """Users with their types; one with a password has none."""
+    """Users are listed with their types, and databases by name; the API leaves out type BUILT_IN."""
     admin = admin_of(as_recorded)
 
     assert User("backstage@backstage-lab.iam", "CLOUD_IAM_SERVICE_ACCOUNT") in admin.users()
@@ -110,7 +110,7 @@ def test_users_and_databases_are_listed() -> None:
 
 
 def test_instance_that_is_gone_is_a_broken_promise() -> None:
-    """The API answers, and says that there is none."""
+    """An answer of 404 breaks the promise."""
     with pytest.raises(AssertionError) as failed:
         admin_of(failing(404, "The Cloud SQL instance does not exist.")).instance()
 
@@ -122,19 +122,19 @@ def test_instance_that_is_gone_is_a_broken_promise() -> None:
 
 
 def test_api_that_refuses_gives_no_verdict() -> None:
-    """It is the suite that lacks a role."""
+    """A refusal gives no verdict, as the suite's own identity lacks a role."""
     with pytest.raises(NoVerdictError, match="seen: 403 boss::NOT_AUTHORIZED"):
         admin_of(failing(403, "boss::NOT_AUTHORIZED")).instance()
 
 
 def pod(**container: object) -> Pod:
-    """A pod with one container."""
+    """A pod with one init container."""
     body = {"metadata": {"name": "portal-1"}, "spec": {"initContainers": [{"name": "proxy", **container}]}}
     return Pod(Field(body))
 
 
 def test_proxy_of_the_reference_is_found() -> None:
-    """The init container that is told an instance; the other arguments are none, colons or not."""
+    """The init container with an instance connection name among its arguments is the proxy."""
     live = [each for each in yaml.safe_load_all(LIVE.read_text()) if each["kind"] == "Deployment"]
     template = live[0]["spec"]["template"]
     running = Pod(Field({"metadata": {"name": "portal-1"}, "spec": template["spec"]}))
@@ -154,16 +154,16 @@ def test_proxy_of_the_reference_is_found() -> None:
     ],
 )
 def test_proxy_is_found_however_it_is_told(container: dict[str, object], port: int) -> None:
-    """By argument or by variable, and so is its port."""
+    """Instance and port are read from arguments and from environment variables."""
     assert proxies_of([pod(**container)]) == (Proxy("portal-1", "proxy", NAME, port),)
 
 
 @pytest.mark.parametrize("word", ["http://172.30.0.3:8091", "--token=a:b:c", "--http-address=0.0.0.0", "127.0.0.1:80"])
 def test_other_words_with_colons_are_no_instance(word: str) -> None:
-    """A proxy is not taken for what it is not."""
+    """Other arguments with colons are not taken for an instance connection name."""
     assert proxies_of([pod(args=[word])]) == ()
 
 
 def test_proxy_tells_where_it_leads() -> None:
-    """For messages."""
+    """A proxy is shown with its instance and its pod."""
     assert str(proxies_of([pod(args=["p:r:nonesuch"])])[0]) == "p:r:nonesuch in portal-1"

@@ -1,4 +1,4 @@
-"""Whether the database works for users: what each source says, and which of them decides."""
+"""Whether the database works for users: what each source says, and which one decides."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ PORTAL = Portal(
 def test_catalog_decides_if_backstage_itself_answers(
     answer: CatalogAnswer, monkeypatch: pytest.MonkeyPatch, *, works: bool | None
 ) -> None:
-    """A load balancer knows nothing of the database."""
+    """Only an answer of Backstage itself counts, as a load balancer knows nothing of the database."""
     monkeypatch.setattr(catalog, "query_catalog", lambda _: answer)
 
     assert by_catalog(PORTAL) == Evidence("a catalog query", works, str(answer))
@@ -59,7 +59,7 @@ def test_catalog_decides_if_backstage_itself_answers(
 
 @pytest.mark.parametrize("kind", [AssertionError, NoVerdictError])
 def test_catalog_that_cannot_be_asked_decides_nothing(kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
-    """That is told by the promises of portal and gateway."""
+    """A portal that cannot be reached decides nothing here: promises portal and gateway report it."""
 
     def unreachable(_: Portal) -> CatalogAnswer:
         raise kind(said("entities", "ConnectError", "curl"))
@@ -70,7 +70,7 @@ def test_catalog_that_cannot_be_asked_decides_nothing(kind: type[Exception], mon
 
 
 def promql(status: int, body: dict[str, Any], queries: list[str] | None = None) -> PromQl:
-    """Cloud Monitoring that answers this."""
+    """A PromQL client of a Cloud Monitoring with one answer; the queries are appended to the list."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         (queries if queries is not None else []).append(request.url.params["query"])
@@ -81,13 +81,13 @@ def promql(status: int, body: dict[str, Any], queries: list[str] | None = None) 
 
 
 def vector(**values: str) -> dict[str, Any]:
-    """A PromQL answer: a value for each instance."""
+    """A PromQL answer with one value for each instance."""
     result = [{"metric": {"instance": name}, "value": [1700000000.0, value]} for name, value in values.items()]
     return {"status": "success", "data": {"resultType": "vector", "result": result}}
 
 
 @pytest.mark.parametrize(
-    ("body", "use"),
+    ("body", "evidence"),
     [
         (
             vector(one="12.5", two="0"),
@@ -101,13 +101,13 @@ def vector(**values: str) -> dict[str, Any]:
     ],
     ids=["some", "none", "no sample"],
 )
-def test_operations_decide_if_there_are_samples(body: dict[str, Any], use: Evidence) -> None:
-    """None counted by anybody is a database that does not work; no sample is nothing to go by."""
-    assert by_operations(promql(200, body), METRIC) == use
+def test_operations_decide_if_there_are_samples(body: dict[str, Any], evidence: Evidence) -> None:
+    """No successful operation means that the database does not work; no sample decides nothing."""
+    assert by_operations(promql(200, body), METRIC) == evidence
 
 
 def test_operations_are_the_fresh_and_successful_ones_of_this_deployment() -> None:
-    """An operation that failed was counted too, with its error in a label."""
+    """Failed operations are excluded by their label error_type."""
     queries: list[str] = []
     by_operations(promql(200, vector(), queries), METRIC)
 
@@ -119,14 +119,14 @@ def test_operations_are_the_fresh_and_successful_ones_of_this_deployment() -> No
 
 
 def test_monitoring_that_cannot_be_asked_decides_nothing() -> None:
-    """Nor does one that refuses."""
+    """A refusal of Cloud Monitoring decides nothing."""
     refused = promql(403, {"error": {"message": "Permission denied"}})
 
     assert by_operations(refused, METRIC) == Evidence(f"increase of {METRIC}", None, "403 Permission denied")
 
 
 def test_first_source_that_can_tell_decides() -> None:
-    """Those after it are not asked."""
+    """The first source with an answer decides, and the sources after it are not asked."""
 
     def sources() -> Iterator[Evidence]:
         yield Evidence("a catalog query", None, "401 Unauthorized")
@@ -137,7 +137,7 @@ def test_first_source_that_can_tell_decides() -> None:
 
 
 def test_nothing_that_can_tell_is_not_observable() -> None:
-    """And what each source said is told."""
+    """If no source decides, the outcome is not observable, and each source's reason is shown."""
     sources = [
         Evidence("a catalog query", None, "401 Unauthorized"),
         Evidence("operations", None, "no sample in 150 s"),
@@ -154,5 +154,5 @@ def test_nothing_that_can_tell_is_not_observable() -> None:
 
 
 def test_error_without_the_three_lines_is_told_whole() -> None:
-    """Whatever it is."""
+    """An error that is not in three lines is shown as a whole."""
     assert seen_by_users._seen_line(ValueError("odd")) == "odd"  # noqa: SLF001

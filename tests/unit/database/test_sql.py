@@ -1,4 +1,4 @@
-"""SQL through the sidecar, without a server: how one logs in, what the answers mean, what is said of them."""
+"""SQL through the sidecar, without a server: login parameters, what the answers mean, how problems are reported."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KUBELET = (
     '"/var/run/netns/cni-dac9": failed to connect to localhost:5433 inside namespace "5b5b", IPv4: dial tcp4 '
     "127.0.0.1:5433: connect: connection refused IPv6 dial tcp6: address localhost: no suitable address found"
 )
-"""As containerd 1.7 says it."""
+"""The kubelet's message with containerd 1.7."""
 
 GOOD = Database("backstage_plugin_app", "portal-1", USER, "15.8", 4)
 
@@ -55,13 +55,13 @@ GOOD = Database("backstage_plugin_app", "portal-1", USER, "15.8", 4)
     ids=["good", "no-table", "locked", "problem"],
 )
 def test_database_is_usable_if_backstage_could_work_with_it(database: Database, text: str, *, usable: bool) -> None:
-    """To log in is not enough: migrations need the right to create, requests those to read and write."""
+    """A login is not enough: migrations need CREATE, and requests need read and write access to each table."""
     assert database.usable is usable
     assert str(database) == text
 
 
 def test_summary_says_each_problem_once() -> None:
-    """Two databases refused for the same reason are one line to read."""
+    """Databases with the same problem share one entry of the summary."""
     app, auth = (Database(name, "portal-1", USER, problem="FATAL: refused") for name in ("app", "auth"))
     empty = Database("search", "portal-1", USER, "15.8", 0)
 
@@ -72,13 +72,13 @@ def test_summary_says_each_problem_once() -> None:
 
 
 def test_sessions_tell_whose_they_are() -> None:
-    """For messages."""
+    """Sessions are shown with application, database and age."""
     assert str(Sessions("app", "backstage", 2, 1.4)) == "2 of backstage with app, last active 1 s ago"
     assert str(Sessions("app", "", 1, 0.0)) == "1 with app, last active 0 s ago"
 
 
 def test_login_is_encrypted_by_the_proxy_and_helped_by_nothing_of_this_machine() -> None:
-    """No password from a variable or a file, nothing written, and an end to every wait."""
+    """The login uses no local password, cannot write, and has a timeout for each wait."""
     parameters = sql.connection_parameters(TUNNEL, USER, "app", 15)
 
     assert make_conninfo(**parameters) == (
@@ -89,7 +89,7 @@ def test_login_is_encrypted_by_the_proxy_and_helped_by_nothing_of_this_machine()
 
 
 @pytest.mark.parametrize(
-    ("message", "refusal", "said"),
+    ("message", "refusal", "text"),
     [
         (f'{LOCATED}FATAL:  database "x"\n does not exist', "", 'FATAL: database "x" does not exist'),
         (f"{LOCATED}fe_sendauth: no password supplied", "", "fe_sendauth: no password supplied"),
@@ -103,24 +103,24 @@ def test_login_is_encrypted_by_the_proxy_and_helped_by_nothing_of_this_machine()
         ("canceling statement due to statement timeout", "", "canceling statement due to statement timeout"),
     ],
 )
-def test_problem_is_said_in_one_line(message: str, refusal: str, said: str) -> None:
-    """In the words of whoever refused, without what is the same in every message."""
-    assert sql.error_text(message, refusal) == said
+def test_problem_is_said_in_one_line(message: str, refusal: str, text: str) -> None:
+    """The server's or kubelet's message is reduced to one line, without what is the same in every message."""
+    assert sql.error_text(message, refusal) == text
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, seen: str) -> None:
-    """Every login ends like this."""
+    """Make every login fail with this message."""
 
     @contextmanager
     def refused(*_: object, **__: object) -> Iterator[None]:
         raise SqlError("a session", seen, "kubectl logs")
-        yield
+        yield  # unreachable, but it makes this function a generator
 
     monkeypatch.setattr(sql, "login", refused)
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, *rows: tuple[object, ...]) -> None:
-    """Every query is answered with these rows."""
+    """Make every query return these rows."""
     cursor = SimpleNamespace(fetchone=lambda: rows[0] if rows else None, fetchall=lambda: list(rows))
 
     @contextmanager
@@ -142,14 +142,14 @@ def answering(monkeypatch: pytest.MonkeyPatch, *rows: tuple[object, ...]) -> Non
     ],
 )
 def test_refusal_is_known_by_its_words(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cloud SQL's, PostgreSQL's, and the client's own where a password was asked for."""
+    """Refusals are recognized by the texts of Cloud SQL, PostgreSQL and libpq."""
     failing(monkeypatch, words)
 
     assert sql.login_refusal(TUNNEL, "postgres", "app", within=1) == words
 
 
 def test_login_that_fails_for_another_reason_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dead sidecar refuses nobody."""
+    """A login that fails because the sidecar is down gives no verdict."""
     failing(monkeypatch, "server closed the connection unexpectedly")
 
     with pytest.raises(NoVerdictError) as failed:
@@ -161,14 +161,14 @@ def test_login_that_fails_for_another_reason_is_no_refusal(monkeypatch: pytest.M
 
 
 def test_user_who_gets_in_was_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No words."""
+    """A successful login gives an empty refusal."""
     answering(monkeypatch)
 
     assert sql.login_refusal(TUNNEL, "postgres", "app", within=1) == ""
 
 
 def test_every_database_is_asked_through_every_pod(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the order of pods, then names."""
+    """The results are ordered by pod, then by database."""
     answering(monkeypatch, (USER, "15.8", 4, []))
     found = sql.read_databases([TUNNEL, TUNNEL], USER, ["app", "auth"], within=1)
 
@@ -177,14 +177,14 @@ def test_every_database_is_asked_through_every_pod(monkeypatch: pytest.MonkeyPat
 
 
 def test_database_that_cannot_be_asked_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others are still asked."""
+    """A failed login becomes the database's problem instead of an error, so that the others are still read."""
     failing(monkeypatch, "FATAL: permission denied")
 
     assert sql.read_database(TUNNEL, USER, "app", within=1).problem == "FATAL: permission denied"
 
 
 def test_sessions_are_listed_by_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As pg_stat_activity has them."""
+    """Each row of pg_stat_activity's summary becomes one entry."""
     answering(monkeypatch, ("app", "backstage", 2, 0.5), ("auth", "", 1, 20.0))
 
     assert sql.read_sessions(TUNNEL, USER, "app", within=1) == (
@@ -194,7 +194,7 @@ def test_sessions_are_listed_by_database(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_nobody_listening_is_a_broken_promise_with_the_reason() -> None:
-    """A tunnel that got as far as the pod, and nothing behind its port; a password file would not help."""
+    """A tunnel that reaches the pod but no listener breaks the promise and shows the kubelet's reason."""
     closed = cast(
         "Tunnel",
         SimpleNamespace(

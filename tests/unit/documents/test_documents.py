@@ -1,4 +1,4 @@
-"""No document shows a command that does not work; those that need no cluster are run here."""
+"""No document shows a command that does not work; commands that need no cluster are run here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOOK_NEXT = "tests/documents.py, which says what a command in a document may be"
 
 
 def test_every_command_is_run_by_a_test_or_marked() -> None:
-    """A new one says at once what it lacks."""
+    """A command that neither a test runs nor a mark excuses fails, with its file and line."""
     unknown = [str(each) for each in ALL if not (each.needs_gke or each.target or each.tested_by)]
 
     assert unknown == [], f"expected: a test, or `# needs GKE`; look next: {LOOK_NEXT}"
@@ -32,23 +32,23 @@ def test_every_command_is_run_by_a_test_or_marked() -> None:
 
 
 def test_every_target_of_make_is_there() -> None:
-    """What a document says to make can be made."""
+    """Every make target that a document names exists."""
     assert [str(each) for each in ALL if each.target and each.target not in TARGETS] == []
 
 
 def test_every_test_that_is_named_is_there() -> None:
-    """A command is not covered by a file that was renamed."""
+    """The test file that covers a command exists."""
     assert [str(each) for each in ALL if each.tested_by and not (ROOT / each.tested_by).exists()] == []
 
 
 def test_nothing_of_google_passes_unmarked() -> None:
-    """Whoever reads must see what the lab does not have."""
+    """Every gcloud command is marked `# needs GKE`."""
     assert [str(each) for each in ALL if "gcloud " in each.text and not each.needs_gke] == []
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """Two recorded results, the accepted one of just now, beside a bin folder with the Python of these tests."""
+def folder(tmp_path: Path) -> Path:
+    """A folder with an accepted result of just now and a rejected one."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     accepted = json.loads((RECORDED / "accepted.json").read_text())
     (tmp_path / "accepted.json").write_text(json.dumps({**accepted, "began": now, "ended": now}))
@@ -56,11 +56,11 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def ran(command: Command, place: Path) -> subprocess.CompletedProcess[str]:
-    """A command with its placeholders filled in, from the project's root, without any cluster."""
+def run_command(command: Command, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The result of a command with its placeholders filled in, run from the project's root without a cluster."""
     verdict = "rejected" if "fixtures.summary" in command.text else "accepted"
-    text = re.sub(r"\S*/verdict\.json", str(place / f"{verdict}.json"), command.text)
-    text = text.replace("NAME@sha256:DIGEST", IMAGE).replace("environments/mine.toml", str(place / "mine.toml"))
+    text = re.sub(r"\S*/verdict\.json", str(folder / f"{verdict}.json"), command.text)
+    text = text.replace("NAME@sha256:DIGEST", IMAGE).replace("environments/mine.toml", str(folder / "mine.toml"))
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "KUBECONFIG": os.devnull, "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
@@ -69,24 +69,24 @@ def ran(command: Command, place: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("command", RUN_HERE.values(), ids=str)
-def test_command_works_as_it_is_shown(command: Command, place: Path) -> None:
-    """It ends well; where a document shows what it prints, it prints that."""
+def test_command_works_as_it_is_shown(command: Command, folder: Path) -> None:
+    """The command succeeds and prints what the document shows."""
     if "mine.toml" in command.text:
         filled = (ROOT / "environments" / "staging.toml").read_text().replace("SET-ME", "example")
-        (place / "mine.toml").write_text(filled)
+        (folder / "mine.toml").write_text(filled)
 
-    done = ran(command, place)
+    done = run_command(command, folder)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip().startswith(command.output.strip())
 
 
-def test_rejected_image_does_not_pass_the_gate_that_is_shown(place: Path) -> None:
-    """The very command of the documents, given the other verdict."""
+def test_rejected_image_does_not_pass_the_gate_that_is_shown(folder: Path) -> None:
+    """The gate's command as documented refuses a rejected verdict."""
     shown = next(each for each in RUN_HERE.values() if "fixtures.gate" in each.text)
-    (place / "accepted.json").write_text((RECORDED / "rejected.json").read_text())
+    (folder / "accepted.json").write_text((RECORDED / "rejected.json").read_text())
 
-    done = ran(shown, place)
+    done = run_command(shown, folder)
 
     assert done.returncode == 1
     assert done.stdout == (
@@ -96,7 +96,7 @@ def test_rejected_image_does_not_pass_the_gate_that_is_shown(place: Path) -> Non
 
 
 def test_commands_are_read_as_a_reader_reads_them() -> None:
-    """Prompt, comments, continued lines, output, marks for a line and for what follows."""
+    """Prompts, comments, continued lines, output and both forms of the mark are understood."""
     text = (
         "# A page\n\n```console\n$ make lab    # starts it\nup\n$ .venv/bin/python -m lab status\n```\n\n"
         "```sh\nkubectl get x | grep '#'\ngcloud a \\\n  --b     # needs GKE\nkubectl get y\n"
@@ -127,5 +127,5 @@ def test_commands_are_read_as_a_reader_reads_them() -> None:
     ],
 )
 def test_what_changes_something_is_never_run_because_a_document_shows_it(text: str, test: str) -> None:
-    """On the lab only what looks is run; the rest is named, or marked."""
+    """Only commands that read are run on the lab; others need a test of their own or a mark."""
     assert Command("page.md", 1, text, needs_gke=False).tested_by == test

@@ -1,4 +1,4 @@
-"""The picture of the architecture is of its source, and its rooms are those of the project."""
+"""The architecture's picture matches its source, and the documented rooms match the project's folders."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ DOCS = ROOT / "docs"
 
 
 def test_picture_is_drawn_from_its_source() -> None:
-    """Whoever changes the source draws it anew: `make picture`."""
+    """The picture holds its source's hash; `make picture` draws it again."""
     drawn_from = re.findall(r"<!-- architecture\.dot: (\w+) -->", (DOCS / "architecture.svg").read_text())
 
     assert drawn_from == [hashlib.sha256((DOCS / "architecture.dot").read_bytes()).hexdigest()]
 
 
 def test_every_room_that_is_told_is_there() -> None:
-    """And every part of `tests`, every room of `fixtures` and every folder at the top is told."""
+    """docs/architecture.md lists every part of `tests`, room of `fixtures` and top folder, and only existing ones."""
     rooms = re.findall(r"^\| `([\w./]+)` \|", (DOCS / "architecture.md").read_text(), re.MULTILINE)
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     folders = {Path(each).parts[:-1] for each in listed.splitlines()}
@@ -32,7 +32,7 @@ def test_every_room_that_is_told_is_there() -> None:
 
 
 def test_every_room_of_fixtures_is_in_the_picture() -> None:
-    """And nothing that is no room."""
+    """The picture shows exactly the rooms of `fixtures`."""
     drawn = re.findall(r"<b>([\w/ ]+)</b>", (DOCS / "architecture.dot").read_text())
     rooms = {f"{each.parent.name}/" for each in (ROOT / "fixtures").glob("*/__init__.py")}
 

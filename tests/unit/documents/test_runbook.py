@@ -1,4 +1,4 @@
-"""Whoever was paged finds, for each promise and family of faults, what it means, why, what to look at, how to undo."""
+"""The runbook: each promise and family of faults has impact, causes, commands, and how to undo."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ ENTRIES = [*ORDER, *FAMILIES]
 
 
 def entry(name: str) -> str:
-    """The text below a heading, up to the next of the same level or above."""
+    """The text below a heading, up to the next heading of the same level or above."""
     found = re.search(rf"^(##+) {name}\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)
     return found[2] if found else ""
 
 
 def test_headings_are_promises_and_families_and_each_is_told_once() -> None:
-    """Links of failures and of the report lead here by these names."""
+    """Each promise and family has one heading, as failures and reports link to it."""
     headings = re.findall(r"^##+ (.+)$", PAGE, re.MULTILINE)
 
     assert [name for name in ENTRIES if headings.count(name) != 1] == []
@@ -31,13 +31,13 @@ def test_headings_are_promises_and_families_and_each_is_told_once() -> None:
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_entry_says_what_it_means_for_users(name: str) -> None:
-    """Before anything else."""
+    """The entry begins with what users notice."""
     assert re.search(r"\b[Uu]sers?\b", entry(name)[:400])
 
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_entry_has_its_likely_causes_in_order(name: str) -> None:
-    """A numbered list of three at least, or a table by check or by what is said."""
+    """The entry has at least three numbered causes, or a table of them."""
     listed = re.findall(r"^\d\. ", entry(name), re.MULTILINE)
     rows = re.findall(r"^\| ", entry(name), re.MULTILINE)
 
@@ -47,13 +47,13 @@ def test_entry_has_its_likely_causes_in_order(name: str) -> None:
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_entry_has_commands_and_says_how_to_undo(name: str) -> None:
-    """Commands that are run by a test, or marked; then the way back."""
+    """The entry has at least three commands and says how to undo."""
     assert len(list(commands_of("docs/runbook.md", entry(name)))) >= 3
     assert re.search(r"^(\*\*)?Undo(\*\*)?:", entry(name), re.MULTILINE)
 
 
 def test_no_link_inside_the_documents_is_dead() -> None:
-    """Files, and headings of Markdown files."""
+    """Every relative link leads to an existing file and heading."""
     files = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
     dead = [
         f"{file.name}: {link}"
@@ -66,13 +66,13 @@ def test_no_link_inside_the_documents_is_dead() -> None:
 
 
 def is_there(target: object, link: str) -> bool:
-    """Whether a link leads to a file, and to one of its headings."""
+    """Whether the target exists and has the heading that the link names."""
     path = ROOT / str(target)
     anchor = link.partition("#")[2]
     return path.exists() and (not anchor or anchor in anchors(path.read_text()))
 
 
 def anchors(text: str) -> set[str]:
-    """Those that GitHub gives to headings."""
+    """The anchors that GitHub gives to headings."""
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -1,4 +1,4 @@
-"""What is kept beside a failure: everything concerned, nothing secret, and a note of what could not be read."""
+"""Evidence of a failure: every object concerned, no secret, and a note for each part that could not be read."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ CLUSTER_TOKEN = "pl4nted-of-the-cluster"  # noqa: S105
 PORTAL_TOKEN = "pl4nted-of-the-portal"  # noqa: S105
 
 RECORDED: Json = json.loads(Path("tests/unit/recorded/evidence/cluster.json").read_text())
-"""A pod that is broken, what is said of it, and the kinds of the lab's API server; shortened, secrets planted."""
+"""A broken pod, its events and logs, and the kinds of the lab's API server; shortened, with planted secrets."""
 KINDS: dict[str, str] = RECORDED["kinds"]
 
 
 def route(name: str, hostname: str) -> Json:
-    """A route of somebody else."""
+    """Another team's HTTPRoute for this hostname."""
     return {"metadata": {"name": name, "namespace": "other"}, "spec": {"hostnames": [hostname], "parentRefs": []}}
 
 
@@ -67,12 +67,12 @@ class Cluster:
         by_path = {path_of(body): body for body in self.objects}
         if url.path in by_path:
             return as_json(by_path[url.path])
-        is_list = url.path in self.lists or resource_is_last(url.path)
+        is_list = url.path in self.lists or is_collection(url.path)
         return as_json({"items": self.lists.get(url.path, [])}) if is_list else as_json({"message": "not found"}, 404)
 
 
 def plural(kind: str) -> str:
-    """As the API server has it."""
+    """The plural of a kind, as it appears in API paths."""
     name = kind.lower()
     return {"gateway": "gateways", "podmetrics": "pods"}.get(
         name, f"{name[:-1]}ies" if name.endswith("y") else f"{name}es" if name.endswith("ss") else f"{name}s"
@@ -80,38 +80,38 @@ def plural(kind: str) -> str:
 
 
 def resource(kind: str) -> Json:
-    """A kind in a discovery document."""
+    """The entry of a kind in a discovery document."""
     return {"name": plural(kind), "kind": kind, "namespaced": kind not in ("Namespace", "Node")}
 
 
 def path_of(body: Mapping[str, Any]) -> str:
-    """Where an object is."""
+    """The API path of an object."""
     root = next(root for root, kinds in KINDS.items() if body["kind"] in kinds.split())
     namespace = body["metadata"].get("namespace")
     return f"{root}{f'/namespaces/{namespace}' if namespace else ''}/{plural(body['kind'])}/{body['metadata']['name']}"
 
 
-def resource_is_last(path: str) -> bool:
-    """Whether a path is that of a collection."""
+def is_collection(path: str) -> bool:
+    """Whether the path is that of a collection."""
     return any(path.endswith(f"/{plural(kind)}") for kinds in KINDS.values() for kind in kinds.split())
 
 
 @pytest.fixture
 def cluster() -> Cluster:
-    """A cluster in which one pod is broken."""
+    """A cluster with one broken pod."""
     return Cluster()
 
 
 @pytest.fixture
 def server(cluster: Cluster) -> Iterator[Server]:
-    """Its API server."""
+    """The cluster's API server."""
     with serving(cluster) as server:
         yield server
 
 
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
-    """One that signs in to Google, to the portal and to the cluster with tokens."""
+    """An environment with tokens for Google, the portal and the cluster."""
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     monkeypatch.setenv("PORTAL_TOKEN", PORTAL_TOKEN)
     (tmp_path / "mine.toml").write_text("""
@@ -139,9 +139,9 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
 
 @pytest.fixture
 def collected(server: Server, environment: Environment, tmp_path: Path) -> Callable[[], dict[str, str]]:
-    """Collects, and tells the files that it wrote."""
+    """Collects the evidence, and returns the text of each file by its path."""
 
-    def files_of_a_run() -> dict[str, str]:
+    def collect_files() -> dict[str, str]:
         configuration: Configuration = server.configuration()
         configuration.api_key = {"authorization": f"Bearer {CLUSTER_TOKEN}"}
         guard = Guard(frozenset({"observe"}), Namespaces("backstage", "backstage", "mcp"))
@@ -151,11 +151,11 @@ def collected(server: Server, environment: Environment, tmp_path: Path) -> Calla
         files = (path for path in (tmp_path / "evidence").rglob("*") if path.is_file())
         return {path.relative_to(tmp_path / "evidence").as_posix(): path.read_text() for path in files}
 
-    return files_of_a_run
+    return collect_files
 
 
 def test_everything_concerned_is_kept(collected: Callable[[], dict[str, str]], server: Server) -> None:
-    """The reference's objects, the Gateway, pods with their logs, events; a stranger's route for the same hostname."""
+    """The files cover the reference's objects, Gateway, pods, logs and events, and a rival route for the hostname."""
     files = collected()
 
     assert sorted(files) == [
@@ -184,7 +184,7 @@ def test_everything_concerned_is_kept(collected: Callable[[], dict[str, str]], s
 
 
 def test_overview_says_what_is_wrong(collected: Callable[[], dict[str, str]]) -> None:
-    """Where to begin reading."""
+    """The overview has one line per object, and shows what is wrong with the broken pod."""
     lines = collected()["overview.txt"].splitlines()
 
     assert lines[0].startswith("mine at 20")
@@ -196,7 +196,7 @@ def test_overview_says_what_is_wrong(collected: Callable[[], dict[str, str]]) ->
 
 
 def test_nothing_secret_is_kept(collected: Callable[[], dict[str, str]]) -> None:
-    """Planted in variables, logs, events and the run's own sign-in; each left a gap that shows."""
+    """Secrets planted in variables, logs, events and the run's own tokens are replaced by a visible gap."""
     files = collected()
 
     assert not [name for name, text in files.items() if "pl4nted" in text]
@@ -211,7 +211,7 @@ def test_nothing_secret_is_kept(collected: Callable[[], dict[str, str]]) -> None
 def test_what_cannot_be_read_is_named_and_the_rest_kept(
     collected: Callable[[], dict[str, str]], cluster: Cluster
 ) -> None:
-    """Refused, absent, garbled: a line each, and no exception."""
+    """A part that cannot be read gets a line in missing.txt, and the rest is kept."""
     refused = {"message": 'events is forbidden: User "x" cannot list'}
     cluster.failing["/api/v1/namespaces/mcp/events"] = as_json(refused, 403)
     cluster.failing["/api/v1/namespaces/backstage/pods/backstage-1/log"] = Answer(500, "overloaded")
@@ -230,7 +230,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_kept(
 
 
 def test_no_api_server_is_noted_too(collected: Callable[[], dict[str, str]], cluster: Cluster) -> None:
-    """Every part is named, once."""
+    """Without an API server every part is listed once."""
     cluster.failing = {root: Answer(503, "") for root in KINDS}
 
     missing = collected()["missing.txt"].splitlines()
@@ -242,7 +242,7 @@ def test_no_api_server_is_noted_too(collected: Callable[[], dict[str, str]], clu
 def test_folder_that_cannot_be_written_is_logged(
     collected: Callable[[], dict[str, str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A full disk must not hide why the promise is broken."""
+    """A folder that cannot be written is logged, and does not hide why the promise is broken."""
     (tmp_path / "evidence").write_text("a file is in the way")
 
     assert collected() == {}
@@ -250,7 +250,7 @@ def test_folder_that_cannot_be_written_is_logged(
 
 
 def test_reading_ends_when_its_time_is_over(tmp_path: Path) -> None:
-    """An API server that hangs delays the verdict by no more than that."""
+    """After the deadline nothing more is read, so that a hanging API server cannot delay the verdict."""
     folder = Folder(tmp_path, (), until=60, clock=iter([60.0, 61.0]).__next__)
 
     assert folder.read_or_note("pods", lambda: "read", "") == "read"
@@ -259,13 +259,13 @@ def test_reading_ends_when_its_time_is_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keep_end", "left"),
+    ("keep_end", "expected"),
     [
         (False, "1111\n[6 characters or more are left out here]"),
         (True, "[6 characters or more are left out here]\n333\n"),
     ],
 )
-def test_long_text_keeps_whole_lines(keep_end: bool, left: str) -> None:  # noqa: FBT001
-    """The beginning of an object, the end of a log."""
-    assert truncated("1111\n2222\n333\n", 8, keep_end=keep_end) == left
+def test_long_text_keeps_whole_lines(keep_end: bool, expected: str) -> None:  # noqa: FBT001
+    """A long text keeps whole lines, from the beginning of an object or the end of a log."""
+    assert truncated("1111\n2222\n333\n", 8, keep_end=keep_end) == expected
     assert truncated("1111\n", 5, keep_end=keep_end) == "1111\n"

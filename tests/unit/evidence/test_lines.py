@@ -1,4 +1,4 @@
-"""Objects and events in a line each."""
+"""Objects and events as one line each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RECORDED: dict[str, Any] = json.loads(Path("tests/unit/recorded/evidence/cluster
 
 
 def test_overview_of_a_gateway_tells_generation_and_listeners() -> None:
-    """Conditions are found wherever in the status they are."""
+    """Conditions are found at every level of the status; stale ones show their generation."""
     assert overview_line(Field(RECORDED["gateway"])) == (
         "Gateway mcp/external-gw-01: Programmed=True (Programmed) for generation 1 of 2, https ResolvedRefs=True"
     )
@@ -21,7 +21,7 @@ def test_overview_of_a_gateway_tells_generation_and_listeners() -> None:
 
 
 def test_overview_of_what_changes_tells_both_generations_and_numbers() -> None:
-    """A status that is older than the spec says nothing about it."""
+    """A status older than the spec is shown with both generations."""
     body = {
         "kind": "Deployment",
         "metadata": {"name": "b", "namespace": "a", "generation": 4, "deletionTimestamp": "2026-01-01T00:00:00Z"},
@@ -35,7 +35,7 @@ def test_overview_of_what_changes_tells_both_generations_and_numbers() -> None:
 
 
 def test_events_are_in_order_whatever_field_has_their_time() -> None:
-    """Old and new sources write different ones; only the latest are kept."""
+    """Events are sorted by time, whichever field has it, and only the newest 500 are kept."""
     events = [
         {"reason": "B", "eventTime": "2026-01-01T00:00:02.5Z"},
         {"reason": "C", "series": {"count": 3, "lastObservedTime": "2026-01-01T00:00:03Z"}, "count": 1},

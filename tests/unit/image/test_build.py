@@ -11,7 +11,7 @@ from image import build
 
 
 def test_image_has_the_sources_of_a_run() -> None:
-    """What the Containerfile copies is what the archive's key is made of; neither the lab nor unit tests are in it."""
+    """The image holds what a run needs, neither lab nor unit tests; the archive's hash covers the same files."""
     names = {path.relative_to(build.ROOT).as_posix() for path in build.copied()}
 
     assert names == {
@@ -22,7 +22,7 @@ def test_image_has_the_sources_of_a_run() -> None:
 
 
 def test_changed_source_is_another_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody runs what was built before."""
+    """A changed source gives another archive, so that no outdated image is used."""
     before = build.image().path
     (tmp_path / "new.py").write_text("")
     monkeypatch.setattr(build, "copied", lambda: (tmp_path,))
@@ -31,7 +31,7 @@ def test_changed_source_is_another_archive(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_image_is_built_from_the_versions_that_are_tested() -> None:
-    """The image's lock is a part of the other one."""
+    """The image's lock file is a subset of the lock file that the tests use."""
 
     def versions(lock: str) -> set[str]:
         return set(re.findall(r"^[a-z][\w.-]*==\S+", Path(lock).read_text(), flags=re.MULTILINE))

@@ -1,4 +1,4 @@
-"""Lint: every rule complains about what it is for, at the right field, and about nothing else."""
+"""Lint: every rule reports the mistake that it is for, at the right field, and nothing else."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ CASES = yaml.safe_load((Path(__file__).parent / "cases.yaml").read_text())
 
 
 def complaints(reference: Reference, assumptions: Assumptions = lint.DEFAULTS) -> list[tuple[str, str]]:
-    """The findings as pairs of rule and text, without cure and source."""
+    """The findings as pairs of rule and text, without remedy and source."""
     return [(each.rule, f"{each.field}: {each.problem}") for each in lint.findings(reference, assumptions)]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['rule']}: {case['change']}: {case['found'][0]}")
 def test_rule_complains_at_the_field(case: dict[str, object]) -> None:
-    """One mistake is found by its own rule, and by no other."""
+    """Each mistake is found by its own rule and by no other."""
     kind, _, pointer = str(case["change"]).partition(" ")
     found = complaints(with_patch(recorded_reference(), kind, pointer, case.get("to", ABSENT)))
 
@@ -39,8 +39,8 @@ def test_rule_complains_at_the_field(case: dict[str, object]) -> None:
 
 
 def test_every_rule_has_a_case() -> None:
-    """A rule that nothing shows at work may not work."""
-    elsewhere = {"reference-grant"}  # takes more than one change
+    """Each rule has a case that shows it at work."""
+    elsewhere = {"reference-grant"}  # its mistakes take more than one change each
 
     assert {case["rule"] for case in CASES} | elsewhere == {rule.name for rule in lint.RULES}
 
@@ -71,12 +71,12 @@ def test_every_rule_has_a_case() -> None:
     ],
 )
 def test_rules_have_nothing_against_what_works(kind: str, pointer: str, value: object) -> None:
-    """Other ways to say the same are as good."""
+    """Other ways to write the same working configuration pass."""
     assert complaints(with_patch(recorded_reference(), kind, pointer, value)) == []
 
 
 def test_requests_count_only_for_the_container_that_the_metric_names() -> None:
-    """A ContainerResource metric needs the request of its own container."""
+    """A ContainerResource metric needs only the request of its own container."""
     reference = with_patch(recorded_reference(), "Deployment", f"{SIDECAR}/resources", ABSENT)
     target = {"type": "Utilization", "averageUtilization": 75}
     metrics = [
@@ -88,7 +88,7 @@ def test_requests_count_only_for_the_container_that_the_metric_names() -> None:
 
 
 def test_way_back_is_not_judged_where_nothing_is_requested() -> None:
-    """A share of nothing says nothing; that the requests are missing is another rule's."""
+    """Without a memory request hpa-comes-back has nothing to compute; hpa-requests reports the missing request."""
     reference = recorded_reference()
     for container in (PORTAL, SIDECAR):
         reference = with_patch(reference, "Deployment", f"{container}/resources", {"requests": {"cpu": "200m"}})
@@ -97,7 +97,7 @@ def test_way_back_is_not_judged_where_nothing_is_requested() -> None:
 
 
 def test_rules_judge_by_the_surroundings_that_are_stated() -> None:
-    """A slower load balancer, a slower shutdown and a larger process make other numbers too small."""
+    """A slower load balancer, a slower shutdown and a larger process make the same numbers too small."""
     slower = Assumptions(detach_delay=30, shutdown=60, idle_memory="400Mi")
 
     assert [rule for rule, _ in complaints(recorded_reference(), slower)] == [
@@ -108,7 +108,7 @@ def test_rules_judge_by_the_surroundings_that_are_stated() -> None:
 
 
 def test_replicas_at_rest_are_the_workloads_own_without_an_hpa() -> None:
-    """The budget of a Deployment with one replica can never be met by evicting it."""
+    """Without an HPA the Deployment's one default replica counts, and the budget never lets it be evicted."""
     reference = with_patch(recorded_reference(), "HorizontalPodAutoscaler", "", ABSENT)
 
     assert complaints(reference) == [
@@ -117,7 +117,7 @@ def test_replicas_at_rest_are_the_workloads_own_without_an_hpa() -> None:
 
 
 def test_hpa_that_scales_nothing_is_found_with_what_follows_from_it() -> None:
-    """Nothing keeps two pods any more, so the budget allows no eviction either."""
+    """An HPA with a wrong target no longer guarantees two pods, so the budget's rule fails as well."""
     reference = with_patch(recorded_reference(), "HorizontalPodAutoscaler", "/spec/scaleTargetRef/name", "portal")
 
     assert complaints(reference) == [
@@ -134,7 +134,7 @@ GRANT = """{"apiVersion": "gateway.networking.k8s.io/v1beta1", "kind": "Referenc
 
 
 def test_route_into_another_namespace_needs_a_grant_there() -> None:
-    """The listener's allowedRoutes lets a route in; only a grant lets it out to a Service elsewhere."""
+    """A backendRef into another namespace needs a ReferenceGrant there for this kind, namespace and Service."""
     away = with_patch(recorded_reference(), "HTTPRoute", "/metadata/namespace", "mcp")
     away = with_patch(away, "HTTPRoute", f"{RULE}/backendRefs/0/namespace", "backstage")
     missing = [
@@ -155,7 +155,7 @@ def test_route_into_another_namespace_needs_a_grant_there() -> None:
 
 
 def test_route_to_a_service_that_is_not_there_is_found() -> None:
-    """The policy that nothing needs any more is none of the route's business."""
+    """A backendRef to a missing Service is one finding, and its HealthCheckPolicy is not another."""
     reference = with_patch(recorded_reference(), "HTTPRoute", f"{RULE}/backendRefs/0/name", "portal")
 
     assert complaints(reference) == [
@@ -167,7 +167,7 @@ def test_route_to_a_service_that_is_not_there_is_found() -> None:
 
 
 def test_two_policies_for_one_service_are_found() -> None:
-    """The oldest wins, whichever that is."""
+    """Two HealthCheckPolicies for one Service are an error, as GKE uses only the oldest."""
     policy = recorded_reference().the("HealthCheckPolicy")
     reference = Reference("twice", (*recorded_reference().manifests, policy))
 
@@ -177,14 +177,14 @@ def test_two_policies_for_one_service_are_found() -> None:
 
 
 def test_listener_sets_are_found() -> None:
-    """GKE has none."""
+    """A ListenerSet is reported, as GKE does not implement it."""
     reference = with_object(recorded_reference(), '{"kind": "ListenerSet", "metadata": {"name": "more"}}')
 
     assert complaints(reference) == [("route-feature", "kind: GKE does not implement ListenerSet")]
 
 
 def test_summary_says_what_is_wrong_what_to_do_and_how_it_is_known() -> None:
-    """The text of a refusal."""
+    """The summary names field, problem, remedy, rule and source of each finding."""
     reference = with_patch(recorded_reference(), "PodMonitoring", "/spec/endpoints/0/port", "9464")
 
     assert lint.summary(reference, lint.findings(reference)) == (
@@ -198,9 +198,9 @@ def test_summary_says_what_is_wrong_what_to_do_and_how_it_is_known() -> None:
 
 
 def test_overlays_are_clean() -> None:
-    """What this repository would apply has nothing that any rule is against."""
+    """No rule has a finding in this repository's overlays."""
     overlays = sorted(OVERLAYS.iterdir())
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor() as threads:  # each overlay is rendered by a kubectl process
         references = list(threads.map(rendered, [overlay.name for overlay in overlays]))
 
     assert [overlay.name for overlay in overlays] == ["local", "prod", "staging"]
@@ -208,7 +208,7 @@ def test_overlays_are_clean() -> None:
 
 
 def test_documentation_lists_every_rule() -> None:
-    """The table's first column and the rules are the same, in the same order."""
+    """The first column of the table in docs/lint.md lists the rules in the same order as the code."""
     rules, _, _numbers = (ROOT / "docs" / "lint.md").read_text().partition("## What the manifests cannot say")
     rows = re.findall(r"^\| `([a-z-]+)` \|", rules, re.MULTILINE)
 

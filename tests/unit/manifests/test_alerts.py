@@ -1,4 +1,4 @@
-"""The alerts: said twice, to Managed Prometheus and to Cloud Monitoring, and the same both times."""
+"""The alerts, which are written for Managed Prometheus and for Cloud Monitoring: both mean the same."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ Json = dict[str, Any]
 
 
 def rendered(kustomization: Path) -> dict[str, Json]:
-    """The one group of each Rules object, by the object's name."""
+    """The only group of each Rules object, by the object's name."""
     text = subprocess.run([KUBECTL, "kustomize", kustomization], check=True, capture_output=True, text=True).stdout
     return {rules["metadata"]["name"]: rules["spec"]["groups"][0] for rules in yaml.safe_load_all(text)}
 
 
 @pytest.fixture(scope="module")
 def groups() -> dict[str, Json]:
-    """As they are applied."""
+    """The groups as they are applied."""
     return rendered(ALERTS)
 
 
 def seconds(duration: str | None) -> int:
-    """Of Prometheus' durations with one unit, or none."""
+    """Seconds of a Prometheus duration with one unit; None is 0."""
     return int(duration[:-1]) * SECONDS[duration[-1]] if duration else 0
 
 
 def as_condition(group: Json) -> Json:
-    """What a policy has to say to mean the same as a rule."""
+    """The condition of a policy that means the same as the group's rule."""
     [rule] = group["rules"]
     return {
         "query": rule["expr"],
@@ -60,17 +60,17 @@ def as_condition(group: Json) -> Json:
         "ruleGroup": group["name"],
         "alertRule": rule["alert"],
         "labels": rule["labels"],
-        # Else a policy is refused whose metrics were never written.
+        # Otherwise Cloud Monitoring refuses a policy on metrics that were never written.
         "disableMetricValidation": True,
     }
 
 
 def test_policies_say_the_same_as_the_rules(groups: dict[str, Json]) -> None:
-    """Expression, duration, names and labels."""
+    """Each policy has its rule's expression, durations, names and labels."""
     conditions = {
         name: policy["conditions"][0]["conditionPrometheusQueryLanguage"] for name, policy in POLICIES.items()
     }
-    said = {
+    normalized = {
         name: {
             **condition,
             "duration": seconds(condition.get("duration")),
@@ -79,15 +79,17 @@ def test_policies_say_the_same_as_the_rules(groups: dict[str, Json]) -> None:
         for name, condition in conditions.items()
     }
 
-    assert said == {name: as_condition(group) for name, group in groups.items()}
-    assert len(said) == 4
+    assert normalized == {name: as_condition(group) for name, group in groups.items()}
+    assert len(normalized) == 4
 
 
 def schema_of(resource: str) -> Json:
     """JSON schema (draft 3) of a resource of Cloud Monitoring's API, by the discovery document in Google's client."""
     documents = resources.files("googleapiclient.discovery_cache.documents")
     text = documents.joinpath("monitoring.v3.json").read_text()
+    # The document refers to schemas by bare names; JSON schema needs paths.
     schemas = json.loads(re.sub(r'"\$ref": "(\w+)"', r'"$ref": "#/$defs/\1"', text))["schemas"]
+    # The document allows unknown fields, which the API refuses.
     closed = {
         name: {**schema, "additionalProperties": False} if "properties" in schema else schema
         for name, schema in schemas.items()
@@ -97,19 +99,20 @@ def schema_of(resource: str) -> Json:
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_policy_is_what_the_api_takes(name: str) -> None:
-    """No unknown field, no wrong type, no value that is not in a list; and what the descriptions ask for besides."""
+    """The policy is valid by the API's schema and by the rules that only its descriptions state."""
     policy = POLICIES[name]
 
     jsonschema.Draft3Validator(schema_of("AlertPolicy")).validate(policy)
     [condition] = policy["conditions"]
     promql = condition["conditionPrometheusQueryLanguage"]
+    # Requirements that the schema leaves to the descriptions of its fields.
     assert {"displayName", "combiner", "severity", "documentation"} <= policy.keys()
     assert seconds(promql["evaluationInterval"]) % 30 == 0
     assert policy["displayName"] == promql["alertRule"]
 
 
 def test_schema_refuses_a_field_that_the_api_does_not_know() -> None:
-    """The test above can fail."""
+    """The schema rejects an unknown field, so the test above can fail."""
     policy = json.loads(json.dumps(POLICIES["no-result"]))
     policy["conditions"][0]["conditionPrometheusQueryLanguage"]["for"] = "15m"
 
@@ -118,7 +121,7 @@ def test_schema_refuses_a_field_that_the_api_does_not_know() -> None:
 
 
 def test_every_alert_leads_to_its_entry_in_the_runbook(groups: dict[str, Json]) -> None:
-    """A promise's alert to the promise; the others to their own."""
+    """A broken promise links to the promise's entry, any other alert to its own."""
     headings = re.findall(r"^#+ (.*)$", Path("docs/runbook.md").read_text(), re.MULTILINE)
     anchors = {heading.lower() for heading in headings}
     rules = {name: group["rules"][0] for name, group in groups.items()}
@@ -134,7 +137,7 @@ def test_every_alert_leads_to_its_entry_in_the_runbook(groups: dict[str, Json]) 
 
 
 def test_overlay_of_the_kustomization_sets_patience_and_environment(tmp_path: Path) -> None:
-    """As its comment shows it: the third broken run in a row pages, and staging must not fall silent."""
+    """The overlay in the kustomization's comment changes duration and environment as the comment says."""
     comment = (ALERTS / "kustomization.yaml").read_text().partition("resources: [")
     shown = comment[1] + re.split(r"\n[^#]", comment[2])[0].replace("\n#     ", "\n")
     (tmp_path / "kustomization.yaml").write_text(
@@ -149,9 +152,9 @@ def test_overlay_of_the_kustomization_sets_patience_and_environment(tmp_path: Pa
 
 
 def test_two_runs_in_a_row_are_a_period_and_a_deadline(groups: dict[str, Json]) -> None:
-    """Of the CronJob as it is: whoever changes the one has to change the other."""
+    """The alerts' durations match the CronJob's period and deadline: both have to change together."""
     cronjob = yaml.safe_load(Path("manifests/operations/smoke/cronjob.yaml").read_text())["spec"]
-    period = 60 * int(re.fullmatch(r"\*/(\d+) \* \* \* \*", cronjob["schedule"])[1])  # type: ignore[index]
+    period = 60 * int(re.findall(r"^\*/(\d+) \* \* \* \*$", cronjob["schedule"])[0])
     slowest = period + cronjob["jobTemplate"]["spec"]["activeDeadlineSeconds"]
 
     assert [seconds(groups[name]["rules"][0]["for"]) for name in ("promise-broken", "not-checked")] == [slowest] * 2
@@ -159,9 +162,9 @@ def test_two_runs_in_a_row_are_a_period_and_a_deadline(groups: dict[str, Json]) 
 
 
 def test_expressions_ask_for_metrics_that_a_run_leaves(groups: dict[str, Json]) -> None:
-    """Names and labels; those of the texts, too."""
+    """Every metric and label that rules and policies use is one that a run pushes."""
     verdict = Verdict(Run("prod", NOW, NOW), (BROKEN, CERTIFICATE), frozenset(), ())
-    left = {
+    pushed = {
         metric.name.removeprefix(PREFIX): {label for sample in metric.samples for label in sample.labels}
         for registry in (of_run(verdict), lasting(verdict))
         for metric in registry.collect()
@@ -170,12 +173,12 @@ def test_expressions_ask_for_metrics_that_a_run_leaves(groups: dict[str, Json]) 
 
     certificate, last_run = "certificate_not_after_timestamp_seconds", "last_run_timestamp_seconds"
     assert asked == {"promise", "broken", "verdict", "problem", last_run, certificate}
-    assert asked <= left.keys()
-    assert left["promise"] == {"promise", "outcome"}
-    assert left["broken"] == {"promise", "check", "evidence"}
-    assert left["verdict"] == {"verdict"}
+    assert asked <= pushed.keys()
+    assert pushed["promise"] == {"promise", "outcome"}
+    assert pushed["broken"] == {"promise", "check", "evidence"}
+    assert pushed["verdict"] == {"verdict"}
 
 
 def to_alerts(folder: Path) -> str:
-    """Way from an overlay's folder to the alerts."""
+    """Relative path from an overlay's folder to the alerts."""
     return os.path.relpath(ALERTS, folder)

@@ -1,4 +1,4 @@
-"""The gate in Google's pipelines: files in the form that their APIs publish, and the script that both run."""
+"""The gate in Google's pipelines: files that match the APIs' published schemas, and the script that both run."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "string": str, "boolean": bool, "integer": int, "number": (int, float), "array": list, "object": dict,
 }  # fmt: skip
 CONTAINER = {"name", "image", "command", "args"}
-"""Keys of a container of Skaffold's `verify`, of v4beta7's published schema, which knows no variables there."""
+"""Keys of a container in Skaffold's `verify`: the published schema of v4beta7 has no environment variables there."""
 CONTEXT = "gke_example-project_us-east4_staging"
 
 
 def documents(name: str) -> list[dict[str, Any]]:
-    """What is in a file."""
+    """The YAML documents of a file."""
     return list(yaml.safe_load_all((FOLDER / name).read_text()))
 
 
 def published(api: str) -> dict[str, Any]:
-    """The schemas of an API, as Google's client library brings them along."""
+    """The schemas of an API, from the discovery document in Google's client library."""
     discovery = files("googleapiclient") / "discovery_cache" / "documents" / f"{api}.json"
     return dict(json.loads(discovery.read_text())["schemas"])
 
 
 def problems(value: object, schema: dict[str, Any], schemas: dict[str, Any], path: str = "") -> Iterator[str]:
-    """What a value has that its schema does not know, or has in another form."""
+    """Unknown keys, wrong types and unknown enum values, each with its path."""
     schema = schemas[schema["$ref"]] if "$ref" in schema else schema
     if not isinstance(value, TYPES[schema["type"]]):
         yield f"{path}: {schema['type']}"
@@ -47,27 +47,27 @@ def problems(value: object, schema: dict[str, Any], schemas: dict[str, Any], pat
             known = schema.get("properties", {}).get(key) or schema.get("additionalProperties")
             yield from problems(inner, known, schemas, f"{path}.{key}") if known else [f"{path}.{key}: unknown"]
     elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            yield from problems(inner, schema["items"], schemas, f"{path}[{place}]")
+        for index, inner in enumerate(value):
+            yield from problems(inner, schema["items"], schemas, f"{path}[{index}]")
     elif value not in schema.get("enum", [value]):
         yield f"{path}: {value}"
 
 
 def build() -> dict[str, Any]:
-    """The promotion gate as a build."""
+    """The promotion gate as a Cloud Build build."""
     [found] = documents("cloudbuild.yaml")
     return found
 
 
 def test_build_has_the_form_that_cloud_build_publishes() -> None:
-    """Every key and every type."""
+    """Every key and type of the build is one that Cloud Build's API knows."""
     schemas = published("cloudbuild.v1")
 
     assert list(problems(build(), schemas["Build"], schemas, "build")) == []
 
 
 def test_delivery_has_the_form_that_cloud_deploy_publishes() -> None:
-    """A pipeline and two targets; what is in `metadata` are fields of the resource, in gcloud's form."""
+    """Pipeline and targets match Cloud Deploy's API; gcloud puts some of their fields below `metadata`."""
     schemas = published("clouddeploy.v1")
     found = documents("clouddeploy.yaml")
 
@@ -79,7 +79,7 @@ def test_delivery_has_the_form_that_cloud_deploy_publishes() -> None:
 
 
 def test_a_mistake_in_a_file_would_be_found() -> None:
-    """An unknown key, another type, a word that is none of the API's."""
+    """Unknown keys, wrong types and unknown enum values are found."""
     schemas = published("cloudbuild.v1")
     wrong = {"steps": [{"nmae": "x"}], "timeout": 3000, "options": {"logging": "LOUD"}}
 
@@ -91,7 +91,7 @@ def test_a_mistake_in_a_file_would_be_found() -> None:
 
 
 def test_build_says_all_that_it_substitutes() -> None:
-    """Cloud Build refuses what is not used, and what is used and not said."""
+    """Each substitution is declared and used, as Cloud Build refuses anything else."""
     text = (FOLDER / "cloudbuild.yaml").read_text().partition("\nsteps:")[2]
     used = set(re.findall(r"\$(_[A-Z]+)", text))
 
@@ -99,7 +99,7 @@ def test_build_says_all_that_it_substitutes() -> None:
 
 
 def test_build_keeps_the_results_and_then_fails_unless_the_image_may_be_promoted() -> None:
-    """The gate is the last step, and the only one whose failure counts after the run."""
+    """The gate is the last step, and the only one after the run whose failure fails the build."""
     results, accept, keep, gate = build()["steps"]
 
     assert [each.get("allowFailure", False) for each in (results, accept, keep, gate)] == [False, True, True, False]
@@ -108,7 +108,7 @@ def test_build_keeps_the_results_and_then_fails_unless_the_image_may_be_promoted
 
 
 def test_delivery_stops_where_staging_is_not_verified() -> None:
-    """Its stage asks Skaffold, whose profile of that name has the verification; production needs approval."""
+    """Staging's stage runs the verification of Skaffold's profile, and production needs approval."""
     [skaffold] = documents("skaffold.yaml")
     pipeline, _, prod = documents("clouddeploy.yaml")
     staging, last = pipeline["serialPipeline"]["stages"]
@@ -123,7 +123,7 @@ def test_delivery_stops_where_staging_is_not_verified() -> None:
 
 
 def test_skaffold_deploys_what_is_there() -> None:
-    """The overlays of this repository, each rendered by the tests of the reference."""
+    """Each profile's paths are overlays of this repository."""
     [skaffold] = documents("skaffold.yaml")
     paths = [path for each in skaffold["profiles"] for path in each["manifests"]["kustomize"]["paths"]]
 
@@ -133,11 +133,11 @@ def test_skaffold_deploys_what_is_there() -> None:
 
 @pytest.fixture
 def bin_folder(tmp_path: Path) -> Path:
-    """Programs that note what they were asked: Python for a token, kubectl for an image, pytest to accept it."""
+    """Stand-ins that record their arguments: python prints a token, kubectl an image, pytest what it was given."""
     folder = tmp_path / "bin"
     folder.mkdir()
     programs = {
-        "python": "cat > /dev/null; echo ya29.token",
+        "python": "cat > /dev/null; echo ya29.token",  # reads the program that the script gives it
         "kubectl": 'printf "%s " "$@" >&2; echo registry.example/backstage@sha256:1',
         "pytest": 'pwd; echo "$HOME"; cat "$KUBECONFIG"; echo; printf "%s\\n" "$@"',
     }
@@ -147,8 +147,8 @@ def bin_folder(tmp_path: Path) -> Path:
     return folder
 
 
-def accepting(bin_folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """The script, run as in a pipeline, from somewhere else."""
+def run_accept_script(bin_folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The result of accept.sh, run as in a pipeline from another directory."""
     env = {"PATH": f"{bin_folder}:{os.environ['PATH']}", "TMPDIR": str(bin_folder.parent), **variables}
     return subprocess.run(
         ["sh", FOLDER / "accept.sh"], cwd="/", env=env, capture_output=True, text=True, check=False, timeout=20
@@ -156,8 +156,8 @@ def accepting(bin_folder: Path, **variables: str) -> subprocess.CompletedProcess
 
 
 def test_script_signs_in_and_accepts_the_candidate(bin_folder: Path) -> None:
-    """From the project's root, with a kubeconfig of one cluster and a token in a file that others cannot read."""
-    done = accepting(
+    """Pytest runs in the project's root with a kubeconfig of one cluster and a token that only the owner can read."""
+    done = run_accept_script(
         bin_folder, TARGET="staging", CONTEXT=CONTEXT, ENDPOINT="gke-1.gke.example", IMAGE="portal@sha256:2"
     )
 
@@ -176,8 +176,8 @@ def test_script_signs_in_and_accepts_the_candidate(bin_folder: Path) -> None:
 
 
 def test_script_takes_what_cloud_deploy_has_deployed(bin_folder: Path) -> None:
-    """Where nobody names the candidate."""
-    done = accepting(bin_folder, TARGET="verify", CONTEXT=CONTEXT, ENDPOINT="gke-1.gke.example")
+    """Without IMAGE the script takes the image of the live Deployment."""
+    done = run_accept_script(bin_folder, TARGET="verify", CONTEXT=CONTEXT, ENDPOINT="gke-1.gke.example")
 
     assert "--image=registry.example/backstage@sha256:1" in done.stdout.splitlines()
     assert done.stderr.startswith("-n backstage get deployment backstage --output=jsonpath=")
@@ -185,18 +185,18 @@ def test_script_takes_what_cloud_deploy_has_deployed(bin_folder: Path) -> None:
 
 @pytest.mark.parametrize("missing", ["TARGET", "CONTEXT", "ENDPOINT"])
 def test_script_names_the_variable_that_is_not_set(bin_folder: Path, missing: str) -> None:
-    """Instead of asking a cluster without a name."""
+    """A missing variable ends the script before anything else happens."""
     variables = {"TARGET": "verify", "CONTEXT": CONTEXT, "ENDPOINT": "gke-1.gke.example"}
     variables[missing] = ""
 
-    done = accepting(bin_folder, **variables)
+    done = run_accept_script(bin_folder, **variables)
 
     assert done.returncode == 2
     assert f"{missing}: parameter not set or null" in done.stderr
 
 
 def test_image_of_the_deployment_is_asked_for_in_kubectls_words() -> None:
-    """The very template that the script sends, given to kubectl itself with a Deployment of two containers."""
+    """The script's jsonpath, given to the real kubectl, selects the container backstage."""
     template = re.findall(r"^deployed='(.+)'$", (FOLDER / "accept.sh").read_text(), re.MULTILINE)[0]
     containers = [{"name": "proxy", "image": "proxy:1"}, {"name": "backstage", "image": "portal@sha256:2"}]
     deployment = {
@@ -204,7 +204,8 @@ def test_image_of_the_deployment_is_asked_for_in_kubectls_words() -> None:
         "spec": {"template": {"spec": {"containers": containers}}},
     }  # fmt: skip
     kubectl = str(Path(sys.executable).with_name("kubectl"))
-    annotate = [kubectl, "annotate", "--local", "-f", "-", "asked=yes", f"--output={template}"]  # asks no cluster
+    # `annotate --local` prints the object without a cluster.
+    annotate = [kubectl, "annotate", "--local", "-f", "-", "asked=yes", f"--output={template}"]
     offline = {**os.environ, "KUBECONFIG": os.devnull}
 
     done = subprocess.run(

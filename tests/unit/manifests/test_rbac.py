@@ -1,4 +1,4 @@
-"""The admin's tool that grants the rights, and the overlays that `docs/permissions.md` shows."""
+"""The admin's command that applies RBAC, and the overlays that the documents show."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ KUBECTL = Path(sys.executable).with_name("kubectl")
 SEEN = {"clusters": [{"name": "lab", "cluster": {"server": "https://lab.test", "certificate-authority-data": "Q0E="}}]}
 
 
-class Scripted(apply.Kubectl):
-    """kubectl whose answers are given; remembers what it was asked."""
+class FakeKubectl(apply.Kubectl):
+    """A kubectl with given answers that records its arguments."""
 
     def __init__(self, answers: dict[str, str]) -> None:
         super().__init__(None, None)
@@ -38,13 +38,13 @@ class Scripted(apply.Kubectl):
 
 
 def rendered(kustomization: Path) -> str:
-    """What kubectl makes of a kustomization."""
+    """The output of kubectl kustomize."""
     return subprocess.run([KUBECTL, "kustomize", kustomization], check=True, capture_output=True, text=True).stdout
 
 
 def test_namespace_is_created_before_the_bindings_in_it_and_only_if_it_is_absent() -> None:
-    """The Gateway's namespace belongs to somebody else: its absence stays an error."""
-    kubectl = Scripted({"kustomize": rendered(RBAC)})
+    """Only the deployment's namespace is created; the Gateway's has another owner and stays an error."""
+    kubectl = FakeKubectl({"kustomize": rendered(RBAC)})
 
     apply.grant(kubectl, RBAC)
     absent = list(kubectl.asked)
@@ -62,8 +62,8 @@ def test_namespace_is_created_before_the_bindings_in_it_and_only_if_it_is_absent
 
 
 def test_kubeconfig_holds_a_token_and_is_readable_by_its_owner_only(tmp_path: Path) -> None:
-    """The admin's own credentials are not in it."""
-    kubectl = Scripted(
+    """The kubeconfig does not hold the admin's own credentials."""
+    kubectl = FakeKubectl(
         {"create token": "t\n", "config view": json.dumps({**SEEN, "users": [{"user": {"token": "admin"}}]})}
     )
 
@@ -82,13 +82,13 @@ def test_kubeconfig_holds_a_token_and_is_readable_by_its_owner_only(tmp_path: Pa
 
 
 def test_failure_of_kubectl_is_one_line(tmp_path: Path) -> None:
-    """A kubeconfig that is not there."""
+    """A missing kubeconfig gives kubectl's one-line error."""
     with pytest.raises(apply.KubectlError, match="no such file or directory"):
         apply.Kubectl(tmp_path / "absent", "lab")("get", "nodes")
 
 
 def test_overlay_of_the_documents_moves_and_extends_the_bindings(tmp_path: Path) -> None:
-    """Other namespaces, and a group and a service account of Google as observers."""
+    """The overlay in docs/permissions.md sets other namespaces and adds a group and a user as observers."""
     rbac = os.path.relpath(RBAC, tmp_path)
     shown = re.findall(r"```yaml\n(.*?)```", Path("docs/permissions.md").read_text(), re.DOTALL)
     (tmp_path / "kustomization.yaml").write_text("".join(shown).replace("../../manifests/rbac", rbac))
@@ -104,7 +104,7 @@ def test_overlay_of_the_documents_moves_and_extends_the_bindings(tmp_path: Path)
 
 
 def test_overlay_for_a_pipeline_adds_its_account_to_every_permission(tmp_path: Path) -> None:
-    """As `docs/adopting.md` shows it: one account of Google's in all bindings, beside our own."""
+    """The overlay in docs/adopting.md adds one Google account to every binding."""
     rbac = os.path.relpath(RBAC, tmp_path)
     blocks = re.findall(r"```yaml\n(.*?)```", Path("docs/adopting.md").read_text(), re.DOTALL)
     [shown] = [block for block in blocks if "manifests/rbac" in block]

@@ -1,4 +1,4 @@
-"""The scheduled smoke's manifests: who it is, what it is told, what its pod may do."""
+"""The scheduled smoke's manifests: its identity, its environment, the limits of its pod."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def bound(manifests: Iterable[Manifest], account: str) -> set[tuple[str, str, st
 
 
 def test_identity_has_the_observers_rights_and_no_others(overlay: tuple[str, Reference]) -> None:
-    """Preflight refuses more, and less is no smoke."""
+    """The smoke has exactly the observer's roles: preflight refuses a run with more."""
     observer = bound(render(Path("manifests/rbac")).manifests, "acceptance-observer")
 
     assert observer
@@ -45,7 +45,7 @@ def test_identity_has_the_observers_rights_and_no_others(overlay: tuple[str, Ref
 
 
 def test_environment_is_the_file_that_the_job_is_told(overlay: tuple[str, Reference], pod: Field) -> None:
-    """Its name is the environment's, also in the metrics of a run that does not find the file."""
+    """The job's --env names the ConfigMap's file, and the file's name is the environment's."""
     name, reference = overlay
     [settings] = [each for each in reference.of_kind("ConfigMap") if each.name.startswith("acceptance-smoke")]
 
@@ -57,7 +57,7 @@ def test_environment_is_the_file_that_the_job_is_told(overlay: tuple[str, Refere
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_environment_only_observes_as_the_pod_itself(name: str) -> None:
-    """What only the target's owner knows is all that is missing."""
+    """The environment observes by the pod's own account; only production's SET-ME values are missing."""
     file = OVERLAYS / name / f"{name}.toml"
     try:
         settings = loading.read(str(file)).settings
@@ -72,7 +72,7 @@ def test_environment_only_observes_as_the_pod_itself(name: str) -> None:
 
 
 def test_pod_is_restricted(pod: Field) -> None:
-    """By the Pod Security Standards, and it cannot write to its own image."""
+    """The pod meets the restricted Pod Security Standard, and its root file system is read-only."""
     [container] = pod["containers"]
 
     assert (pod["securityContext"]["runAsNonRoot"].value, pod["restartPolicy"].text) == (True, "Never")
@@ -84,14 +84,14 @@ def test_pod_is_restricted(pod: Field) -> None:
 
 
 def test_token_is_mounted_in_the_jobs_pod_alone(overlay: tuple[str, Reference], pod: Field) -> None:
-    """Nobody else who runs under that name gets one unasked."""
+    """Only the job's pod mounts a token; other pods under this account get none by default."""
     assert overlay[1].the("ServiceAccount")["automountServiceAccountToken"].value is False
     assert overlay[1].the("Deployment")["spec"]["template"]["spec"]["automountServiceAccountToken"].value is False
     assert pod["automountServiceAccountToken"].value is True
 
 
 def test_one_run_at_a_time_and_none_is_tried_again(overlay: tuple[str, Reference]) -> None:
-    """A second try would hide what the first found; one that hangs ends before the next."""
+    """A retry would hide what the first run found, and a run that hangs ends before the next starts."""
     spec = overlay[1].the("CronJob")["spec"]
     job = spec["jobTemplate"]["spec"]
 
@@ -100,7 +100,7 @@ def test_one_run_at_a_time_and_none_is_tried_again(overlay: tuple[str, Reference
 
 
 def test_account_is_annotated_for_workload_identity(overlay: tuple[str, Reference]) -> None:
-    """No placeholder is left."""
+    """The overlay replaces the annotation's placeholder."""
     annotations = overlay[1].the("ServiceAccount")["metadata"]["annotations"]
 
     assert annotations["iam.gke.io/gcp-service-account"].text.endswith(".iam.gserviceaccount.com")

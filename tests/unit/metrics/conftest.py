@@ -1,4 +1,4 @@
-"""The PodMonitoring of the lab, recorded, and whom it scrapes."""
+"""The lab's recorded PodMonitoring and the pods that it scrapes."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ SETTINGS = GoogleTable(project="p", location="us-east4", cluster="lab", monitori
 
 
 def pods(*names: str) -> list[Pod]:
-    """Pods of these names."""
+    """Pods with these names."""
     return [Pod(Field({"metadata": {"name": name}})) for name in names]

@@ -1,4 +1,4 @@
-"""What is read of a PodMonitoring, on what the lab's operator said."""
+"""What is read from a PodMonitoring, on the status that the lab's operator wrote."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def scraping_with(pointer: str, value: object) -> Field:
 
 
 def test_podmonitoring_of_the_lab_is_configured_and_scrapes() -> None:
-    """Read from its status, which is fresh for a minute and a half."""
+    """The lab's status shows two targets up, and is fresh for 90 s."""
     scraping = status_of(Field(PODMONITORING))
 
     assert scraping.configured
@@ -50,7 +50,7 @@ def test_podmonitoring_of_the_lab_is_configured_and_scrapes() -> None:
     ],
 )
 def test_podmonitoring_that_is_not_configured_says_why(pointer: str, value: object, seen: str) -> None:
-    """Another generation, a refusal, or nothing yet."""
+    """A stale generation, a failed configuration and a missing status are each reported."""
     scraping = status_of(scraping_with(pointer, value))
 
     assert not scraping.configured
@@ -58,7 +58,7 @@ def test_podmonitoring_that_is_not_configured_says_why(pointer: str, value: obje
 
 
 def test_absent_podmonitoring_is_not_configured() -> None:
-    """As one without a status."""
+    """An absent PodMonitoring is reported like one without a status."""
     scraping = status_of(Field(None))
 
     assert not scraping.configured
@@ -66,7 +66,7 @@ def test_absent_podmonitoring_is_not_configured() -> None:
 
 
 def test_failed_wait_for_targets_names_what_fails() -> None:
-    """The text with which the check fails while a target refuses to answer."""
+    """The wait that times out shows the last error of the failing target."""
     refused = {"labels": {}, "health": "down", "lastError": "connection refused"}
     status = scraping_with(f"{ENDPOINT}/sampleGroups/0/sampleTargets/0", refused)
     down = status_of(Field(patched(status.mapping, f"{ENDPOINT}/unhealthyTargets", 1)))
@@ -89,7 +89,7 @@ def test_failed_wait_for_targets_names_what_fails() -> None:
 
 
 def test_all_targets_are_up_when_they_are_as_many_as_ready_pods() -> None:
-    """And as many endpoints as the PodMonitoring has, all asked of all collectors."""
+    """Every Ready pod and every endpoint must be scraped, and every collector must have reported."""
     scraping = status_of(Field(PODMONITORING))
 
     assert by_status(scraping, 2, 1).all_up
@@ -105,7 +105,7 @@ def test_all_targets_are_up_when_they_are_as_many_as_ready_pods() -> None:
     [(f"{ENDPOINT}/activeTargets", ABSENT, ""), ("/status/endpointStatuses", [], "; 0 endpoints scraped of 1")],
 )
 def test_quoted_port_scrapes_nothing(pointer: str, value: object, more: str) -> None:
-    """Managed Prometheus leaves out what is 0: the number, or the whole endpoint, which is not left behind."""
+    """Managed Prometheus leaves out zeros or the whole endpoint; a status without endpoints is not stale."""
     nothing = status_of(scraping_with(pointer, value))
 
     assert str(by_status(nothing, 2, 1)) == f"0 of 2 Ready pods scraped, by the status of the PodMonitoring{more}"
@@ -113,7 +113,7 @@ def test_quoted_port_scrapes_nothing(pointer: str, value: object, more: str) -> 
 
 
 def test_up_decides_where_the_status_does_not() -> None:
-    """One number per pod and port; those of pods that are gone do not count."""
+    """There is one value per pod and port, and those of deleted pods do not count."""
     values = {"a:metrics": 1.0, "b:metrics": 0.0, "gone:metrics": 0.0}
 
     assert str(by_up(values, pods("a", "b"), ["metrics"])) == (
@@ -130,7 +130,7 @@ def test_up_decides_where_the_status_does_not() -> None:
     [(None, False), ({"features": {}}, False), ({"features": {"targetStatus": {"enabled": True}}}, True)],
 )
 def test_target_status_is_a_feature(config: dict[str, object] | None, *, enabled: bool) -> None:
-    """Off where nobody has switched it on."""
+    """The target status is off unless the OperatorConfig enables it."""
     assert target_status_enabled(config) is enabled
 
 
@@ -138,12 +138,12 @@ def test_target_status_is_a_feature(config: dict[str, object] | None, *, enabled
     ("text", "seconds"), [("30s", 30), ("1m", 60), ("1m30s", 90), ("1500ms", 1.5), ("2h", 7200), ("", 60), ("soon", 60)]
 )
 def test_durations_are_read_as_the_crd_has_them(text: str, seconds: float) -> None:
-    """What is no duration counts as the default."""
+    """Text that is no duration counts as the default of 60 s."""
     assert seconds_of(text) == seconds
 
 
 def test_ports_and_interval_are_those_of_the_endpoints() -> None:
-    """A number is named as a number, and the slowest endpoint counts."""
+    """A numeric port is shown as a number, and the slowest endpoint's interval counts."""
     endpoint = {"port": 9464, "interval": "30s"}
     both = Manifest(patched(PODMONITORING, "/spec/endpoints/-", endpoint))
 

@@ -1,4 +1,4 @@
-"""Samples by PromQL: what is asked, and what an answer covers."""
+"""Samples by PromQL: which queries are sent, and which pods the answers cover."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.unit.metrics.conftest import PODMONITORING, SETTINGS, pods
 
 
 class Monitoring:
-    """Cloud Monitoring that always gives one answer, and remembers what it was asked."""
+    """A Cloud Monitoring with a single answer; it records the queries."""
 
     def __init__(self, answer: dict[str, object]) -> None:
         self.answer = answer
         self.queries: list[str] = []
 
     def promql(self) -> PromQl:
-        """As the checks ask it."""
+        """A PromQL client of it, as the checks use one."""
         google = GoogleApis(lambda: "token", timeout=1, transport=httpx.MockTransport(self._respond))
         return PromQl(google, SETTINGS, Manifest(PODMONITORING))
 
@@ -31,7 +31,7 @@ class Monitoring:
 
 
 def vector(**values: str) -> dict[str, object]:
-    """An answer of Prometheus, by pod."""
+    """A PromQL answer with one value for each pod."""
     result = [
         {"metric": {"instance": f"{pod}:metrics"}, "value": [1795521100.5, value]} for pod, value in values.items()
     ]
@@ -39,7 +39,7 @@ def vector(**values: str) -> dict[str, object]:
 
 
 def test_samples_are_asked_for_by_window_and_instance() -> None:
-    """In the words that Cloud Monitoring takes: an exact name, and where the samples come from."""
+    """Queries name the metric exactly and select location, cluster, namespace and job."""
     monitoring = Monitoring(vector(a="2", b="1"))
     promql = monitoring.promql()
 
@@ -61,7 +61,7 @@ def test_samples_are_asked_for_by_window_and_instance() -> None:
     ],
 )
 def test_answer_that_is_no_vector_leaves_no_verdict(answer: dict[str, object], seen: str) -> None:
-    """The pods cannot be blamed for it."""
+    """An answer that is no vector says nothing about the pods."""
     with pytest.raises(NoVerdictError) as failed:
         Monitoring(answer).promql().up(20)
     first, second, third = str(failed.value).splitlines()
@@ -70,7 +70,7 @@ def test_answer_that_is_no_vector_leaves_no_verdict(answer: dict[str, object], s
 
 
 def test_missing_metric_is_named_with_its_pods() -> None:
-    """Nothing on any of a pod's ports, or 0."""
+    """A metric is missing for a pod if none of its ports has a value above 0."""
     found = {
         "requests": {"a:metrics": 2.0, "b:metrics": 0.0},
         "entities": {},
@@ -84,7 +84,7 @@ def test_missing_metric_is_named_with_its_pods() -> None:
 
 
 def test_coverage_is_complete_only_of_pods() -> None:
-    """Of no pods nothing is shown."""
+    """Without pods the coverage is not complete."""
     assert coverage({"m": {"a:metrics": 1.0}}, pods("a"), ["metrics"]).complete
     nobody = coverage({"m": {}}, [], ["metrics"])
     assert not nobody.complete
@@ -93,5 +93,5 @@ def test_coverage_is_complete_only_of_pods() -> None:
 
 
 def test_numbers_of_several_metrics_are_added() -> None:
-    """By instance."""
+    """The values of several metrics are added by instance."""
     assert sum_by_instance([{"a": 1.0, "b": 0.0}, {"a": 2.0}]) == {"a": 3.0, "b": 0.0}

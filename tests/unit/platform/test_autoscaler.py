@@ -1,4 +1,4 @@
-"""What is read of an HPA, on what the lab's said."""
+"""The HPA as it is read, on the lab's recorded one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.unit.recorded_autoscaler import HPA, hpa_with
 
 
 def test_autoscaler_of_the_lab_is_active() -> None:
-    """An idle one is limited to its minimum, which is no complaint."""
+    """An idle HPA is active, although its condition ScalingLimited says that it is held at its minimum."""
     seen = autoscaler_of(Field(HPA))
 
     assert seen.active
@@ -33,7 +33,7 @@ def test_autoscaler_of_the_lab_is_active() -> None:
     ],
 )
 def test_autoscaler_without_figures_is_not_active(pointer: str, value: object, seen: str) -> None:
-    """Even where no condition says so: one of two figures may be missing behind a good ScalingActive."""
+    """A missing metric makes the HPA inactive: ScalingActive stays True while only one of two is missing."""
     autoscaler = autoscaler_of(Field(hpa_with(pointer, value)))
 
     assert not autoscaler.active
@@ -42,7 +42,7 @@ def test_autoscaler_without_figures_is_not_active(pointer: str, value: object, s
 
 
 def test_failed_wait_for_figures_says_which_is_missing() -> None:
-    """The text with which the check fails."""
+    """The wait that times out names the metric without a value."""
     with pytest.raises(DeadlinePassedError) as failed:
         wait_for(
             "HorizontalPodAutoscaler backstage/backstage to be active, with a figure for each of its metrics",
@@ -61,7 +61,7 @@ def test_failed_wait_for_figures_says_which_is_missing() -> None:
 
 
 def test_figures_of_one_container_and_of_amounts_are_read() -> None:
-    """As HPAs have them that leave the sidecar out, or go by cores, or by a metric of their own."""
+    """Metrics of one container, absolute amounts and custom metrics are read, too."""
     metrics = [
         {
             "type": "ContainerResource",
@@ -93,7 +93,7 @@ def test_figures_of_one_container_and_of_amounts_are_read() -> None:
 
 
 def test_bounds_include_what_lies_between_them() -> None:
-    """Both ends, and all that is asked about."""
+    """A range of replicas is within the bounds if both of its ends are."""
     bounds = bounds_of(Manifest(HPA))
 
     assert str(bounds) == "2 to 5"
@@ -103,7 +103,7 @@ def test_bounds_include_what_lies_between_them() -> None:
 
 
 def test_complaint_is_the_last_warning_about_the_hpa() -> None:
-    """Not what is normal, nor what others are warned of."""
+    """Only the newest Warning about this HPA counts, not Normal events or those of other HPAs."""
 
     def event(kind: str, about: str, at: str, message: str) -> Field:
         involved = {"kind": "HorizontalPodAutoscaler", "name": about}

@@ -1,4 +1,4 @@
-"""The budget as it is read: arithmetic, selectors, coverage."""
+"""The PodDisruptionBudget as it is read: arithmetic, selectors, coverage."""
 
 from __future__ import annotations
 
@@ -36,30 +36,30 @@ LIVE: Json = {
 
 
 def budget(name: str = "backstage", labels: Json | None = None, **status: object) -> Budget:
-    """A budget with some figures of its own."""
+    """A PodDisruptionBudget with the given status fields."""
     metadata = {**LIVE["metadata"], "name": name}
     spec = {"selector": {"matchLabels": BACKSTAGE if labels is None else labels}}
     return budget_of(Field({"metadata": metadata, "spec": spec, "status": {**LIVE["status"], **status}}))
 
 
 def pod(name: str, labels: Json, **metadata: object) -> Pod:
-    """A pod."""
+    """A pod in namespace portal."""
     return Pod(Field({"metadata": {"name": name, "namespace": "portal", "uid": name, "labels": labels, **metadata}}))
 
 
 def test_budget_tells_its_arithmetic() -> None:
-    """What is there, what must stay, what may go."""
+    """The text shows healthy, expected and required pods, and how many may be evicted."""
     assert str(budget()) == "portal/backstage: 2 healthy of 2, 1 must stay: 1 may be evicted"
     assert allows_eviction(budget())
 
 
 def test_budget_with_a_pod_missing_is_waited_for() -> None:
-    """It will allow one again."""
+    """A budget that allows no eviction now but can later raises no error."""
     assert not allows_eviction(budget(currentHealthy=1, disruptionsAllowed=0))
 
 
 def test_budget_that_can_never_allow_one_is_not_waited_for() -> None:
-    """The arithmetic is the message."""
+    """A budget that requires every pod raises an error that shows the arithmetic."""
     with pytest.raises(DeadlockedBudgetError) as failed:
         allows_eviction(budget(desiredHealthy=2, disruptionsAllowed=0))
 
@@ -71,7 +71,7 @@ def test_budget_that_can_never_allow_one_is_not_waited_for() -> None:
 
 
 def test_status_of_an_earlier_spec_says_nothing() -> None:
-    """Its controller has not computed yet; or could not."""
+    """A status of an earlier generation or of a failed sync allows no eviction, and raises no error."""
     behind = budget(observedGeneration=0, disruptionsAllowed=0)
     failed = budget(conditions=[{"type": "DisruptionAllowed", "reason": "SyncFailed"}], disruptionsAllowed=0)
 
@@ -96,7 +96,7 @@ def test_status_of_an_earlier_spec_says_nothing() -> None:
     ],
 )
 def test_selector_selects_as_kubernetes_does(selector: Json | None, *, selected: bool) -> None:
-    """All operators; an empty one selects everything, an absent one nothing."""
+    """All operators work; an empty selector selects everything, an absent one nothing."""
     assert selects(Field(selector), BACKSTAGE) is selected
 
 
@@ -115,10 +115,10 @@ def test_selector_selects_as_kubernetes_does(selector: Json | None, *, selected:
     ids=["exact", "none", "selector", "too wide", "two"],
 )
 def test_coverage_says_what_is_wrong(budgets: tuple[Budget, ...], seen: str) -> None:
-    """A pod on its way out, and one of others, are not to be covered."""
+    """The budget must cover exactly Backstage's pods; terminating pods do not count."""
     backstage = (pod("a", BACKSTAGE), pod("b", BACKSTAGE))
-    there = (*backstage, pod("stranger", {"app": "x"}), pod("old", BACKSTAGE, deletionTimestamp="2026-01-01T00:00:00Z"))
-    found = coverage(Manifest(LIVE), budgets, there, backstage)
+    pods = (*backstage, pod("stranger", {"app": "x"}), pod("old", BACKSTAGE, deletionTimestamp="2026-01-01T00:00:00Z"))
+    found = coverage(Manifest(LIVE), budgets, pods, backstage)
 
     assert str(found) == seen
     assert found.exact is (not seen)

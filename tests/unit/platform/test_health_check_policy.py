@@ -1,4 +1,4 @@
-"""The HealthCheckPolicy: who says that it is attached, and whom to believe."""
+"""The HealthCheckPolicy: which source says that it is attached, and which source wins."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import pytest
 from fixtures.objects.manifest import Field, Manifest
 from fixtures.platform.health_check_policy import CONDITION, EVENT, HealthCheckPolicy, policy_of, read_policy
 from tests.unit.patched import patched
-from tests.unit.recorded_gateway import POLICY, Live, condition
+from tests.unit.recorded_gateway import POLICY, FakeObjects, condition
 
 
 def event(message: str, time: str, uid: str = "") -> Field:
-    """An event of the Gateway's controller about the lab's policy."""
+    """An event of GKE's Gateway controller about the lab's policy."""
     about = {"uid": uid or Manifest(POLICY)["metadata"]["uid"].text}
     return Field({"involvedObject": about, "reason": "SYNC", "message": message, "lastTimestamp": time})
 
 
 def policy(*events: Field, conditions: list[dict[str, object]] | None = None) -> HealthCheckPolicy:
-    """The lab's with other conditions, and events."""
+    """The lab's policy with the given events and, optionally, other conditions."""
     return policy_of(Field(POLICY if conditions is None else patched(POLICY, "/status/conditions", conditions)), events)
 
 
@@ -38,21 +38,21 @@ FAILURE = event('Application of HealthCheckPolicy "backstage/backstage" failed: 
     ],
 )  # fmt: skip
 def test_policy_is_attached_if_a_source_of_truth_says_so(read: HealthCheckPolicy, source: str, *, silent: bool) -> None:
-    """The condition, else the newest event; nothing else."""
+    """The condition decides if there is one, otherwise the newest event of this policy."""
     assert (read.source, read.silent) == (source, silent)
 
 
 def test_events_are_read_only_where_there_is_no_condition() -> None:
-    """They are many, and kept for an hour."""
-    manifest, unsaid = Manifest(POLICY), patched(POLICY, "/status/conditions", [])
+    """Events are read only if the condition is missing."""
+    manifest, without_condition = Manifest(POLICY), patched(POLICY, "/status/conditions", [])
 
-    assert read_policy(manifest, Live(POLICY, events=(FAILURE,))).event == ""
-    assert read_policy(manifest, Live(unsaid, events=(SUCCESS,))).source == EVENT
-    assert str(read_policy(manifest, Live())) == "target none; neither a condition Attached nor an event"
+    assert read_policy(manifest, FakeObjects(POLICY, events=(FAILURE,))).event == ""
+    assert read_policy(manifest, FakeObjects(without_condition, events=(SUCCESS,))).source == EVENT
+    assert str(read_policy(manifest, FakeObjects())) == "target none; neither a condition Attached nor an event"
 
 
 def test_policy_that_is_refused_is_told_with_the_reason() -> None:
-    """A condition that says no condemns, whatever events say."""
+    """Attached=False wins over an event that reports success."""
     generation = Manifest(POLICY)["metadata"]["generation"].number or 0
     read = policy(SUCCESS, conditions=[condition("Attached", "False", "TargetNotFound", generation)])
 
@@ -61,7 +61,7 @@ def test_policy_that_is_refused_is_told_with_the_reason() -> None:
 
 
 def test_policy_may_have_its_conditions_by_ancestor() -> None:
-    """As the Gateway API's own policies."""
+    """Conditions below `status.ancestors` count, as in the Gateway API's own policies."""
     generation = Manifest(POLICY)["metadata"]["generation"].number or 0
     ancestors = [{"conditions": [condition("Attached", "True", "Attached", generation)]}]
 

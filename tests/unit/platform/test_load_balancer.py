@@ -1,4 +1,4 @@
-"""What the load balancer thinks of pods, and what each source of truth says."""
+"""Health of pods as the load balancer sees it, and what each source of truth says."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ READY = "LoadBalancerNegReady"
 
 
 def pod(name: str, *gate: str, ready: str = "True", gated: bool = True, address: str = "10.0.0.1") -> Pod:
-    """A pod with the readiness condition of its network endpoint group: status, reason, message."""
+    """A pod with the readiness gate of its network endpoint group (NEG): status, reason, message."""
     conditions = [{"type": "ContainersReady", "status": ready}]
     if gate:
         status, reason, message = gate
@@ -43,12 +43,12 @@ GOOD = pod("good", "True", READY, HEALTHY)
 
 
 def read(*pods: Pod, endpoints: dict[str, list[str]] | None = None) -> LoadBalancerBackends:
-    """What is said of some pods."""
+    """The backends as read from pods and, if given, from the Compute API."""
     return load_balancer.backends_of(pods, endpoints)
 
 
 def test_pod_that_the_load_balancer_found_healthy_is_kept() -> None:
-    """Reason and message together."""
+    """A pod is healthy if reason and message of its readiness gate say so together."""
     found = read(GOOD)
 
     assert (found.unhealthy, found.unknown, found.sources) == (False, False, (load_balancer.NEG,))
@@ -56,7 +56,7 @@ def test_pod_that_the_load_balancer_found_healthy_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "unsaid",
+    "unjudged",
     [
         pytest.param(
             pod("x", "True", READY, "Pod does not belong to any NEG. Marking condition to True."), id="no NEG"
@@ -66,12 +66,16 @@ def test_pod_that_the_load_balancer_found_healthy_is_kept() -> None:
         pytest.param(pod("x", gated=False), id="older than the route"),
     ],
 )
-def test_pod_of_which_nothing_is_said_is_neither_healthy_nor_not(unsaid: Pod) -> None:
-    """True alone proves nothing; another source has to decide."""
-    alone, asked = read(GOOD, unsaid), read(GOOD, unsaid, endpoints={"10.0.0.1": ["HEALTHY"]})
+def test_pod_of_which_nothing_is_said_is_neither_healthy_nor_not(unjudged: Pod) -> None:
+    """A readiness gate that is True for another reason proves nothing, and the Compute API has to decide."""
+    by_gate, by_api = read(GOOD, unjudged), read(GOOD, unjudged, endpoints={"10.0.0.1": ["HEALTHY"]})
 
-    assert (alone.unhealthy, alone.unknown) == (False, True)
-    assert (asked.unhealthy, asked.unknown, asked.sources) == (False, False, (load_balancer.NEG, load_balancer.COMPUTE))
+    assert (by_gate.unhealthy, by_gate.unknown) == (False, True)
+    assert (by_api.unhealthy, by_api.unknown, by_api.sources) == (
+        False,
+        False,
+        (load_balancer.NEG, load_balancer.COMPUTE),
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,7 +86,7 @@ def test_pod_of_which_nothing_is_said_is_neither_healthy_nor_not(unsaid: Pod) ->
     ],
 )
 def test_pod_that_the_load_balancer_waits_for_is_not_healthy(waiting: Pod, text: str) -> None:
-    """Only what is lacking is shown."""
+    """A pod that waits for the load balancer is unhealthy, and only unhealthy pods are shown."""
     found = read(GOOD, waiting)
 
     assert found.unhealthy
@@ -90,7 +94,7 @@ def test_pod_that_the_load_balancer_waits_for_is_not_healthy(waiting: Pod, text:
 
 
 def test_pod_whose_containers_are_not_ready_is_no_backend() -> None:
-    """Another promise's matter; without any other there is nothing to speak of."""
+    """A pod whose containers are not ready is left to promise workload, unless there is no other pod."""
     starting = pod("x", "False", "LoadBalancerNegNotReady", "Waiting for pod", ready="False")
 
     assert not read(GOOD, starting).unhealthy
@@ -99,7 +103,7 @@ def test_pod_whose_containers_are_not_ready_is_no_backend() -> None:
 
 
 def test_pod_that_has_become_unhealthy_since_is_denied_by_the_compute_api() -> None:
-    """The condition is written once, so the newer word counts."""
+    """The Compute API wins over the readiness gate, which is written only once."""
     found = read(GOOD, endpoints={"10.0.0.1": ["HEALTHY", "UNHEALTHY"]})
 
     assert found.unhealthy
@@ -120,7 +124,7 @@ COMPUTE = "https://compute.googleapis.com"
 
 
 def compute(request: httpx.Request) -> httpx.Response:
-    """A Compute API with two backend services, of two groups each."""
+    """A Compute API with two backend services of two NEGs each."""
     zones = "https://www.googleapis.com/compute/v1/projects/1/zones"
     if request.method == "GET":
         group = "k8s1-a" if request.url.path.endswith("/ours") else "k8s1-b"
@@ -135,12 +139,12 @@ def compute(request: httpx.Request) -> httpx.Response:
 
 
 def google(answer: httpx.MockTransport) -> GoogleApis:
-    """Google as it answers."""
+    """Google's APIs behind a fake transport."""
     return GoogleApis(lambda: "token", timeout=1, transport=answer)
 
 
 def test_compute_api_is_asked_for_the_groups_of_the_service_alone() -> None:
-    """By the health of each of them; others' are nobody's business."""
+    """Only the NEGs of the Service are asked for their health, not those of other backend services."""
     found = load_balancer.endpoint_states(google(httpx.MockTransport(compute)), COMPUTE, PATHS, SERVICE)
 
     assert found == {"10.0.0.1": ["HEALTHY"], "10.0.0.2": ["HEALTHY"]}
@@ -148,7 +152,7 @@ def test_compute_api_is_asked_for_the_groups_of_the_service_alone() -> None:
 
 @pytest.mark.parametrize("noted", [None, "{", "[]"])
 def test_service_without_a_note_of_its_groups_has_all_asked(noted: str | None) -> None:
-    """The note is GKE's, and no part of any contract."""
+    """Without a readable NEG annotation every NEG is asked: GKE does not guarantee the annotation."""
     service = Manifest({"kind": "Service", "metadata": {"annotations": {load_balancer.NEG_STATUS: noted}}})
     found = load_balancer.endpoint_states(google(httpx.MockTransport(compute)), COMPUTE, PATHS, service)
 
@@ -156,7 +160,7 @@ def test_service_without_a_note_of_its_groups_has_all_asked(noted: str | None) -
 
 
 def test_compute_api_that_refuses_or_is_not_named_leaves_it_to_others() -> None:
-    """Its role is one that an identity can do without."""
+    """A refusal or a missing URL gives None: the role for the Compute API is optional."""
     refusing = google(httpx.MockTransport(lambda _request: httpx.Response(403, json={})))
 
     assert load_balancer.endpoint_states_if_allowed(refusing, COMPUTE, PATHS, SERVICE) is None

@@ -1,4 +1,4 @@
-"""Service: which endpoints count as Backstage's, and how each other one is told."""
+"""Service: which endpoints are Backstage's, and how each wrong or missing one is reported."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ NOT_READY = {"type": "Ready", "status": "False"}
 
 
 def endpoints_after(pointer: str, value: object) -> tuple[Endpoint, ...]:
-    """The lab's endpoints with one field of their slice changed."""
+    """The lab's endpoints with one field of their EndpointSlice changed."""
     return endpoints_of(Field(patched(SLICE.body, pointer, value)))
 
 
 def backends(*, pods: tuple[Pod, ...] = PODS, endpoints: tuple[Endpoint, ...] | None = None) -> ServiceBackends:
-    """The lab's, or others."""
+    """The lab's backends, or those of other pods or endpoints."""
     return ServiceBackends((7007,), pods, endpoints_of(Field(SLICE.body)) if endpoints is None else endpoints)
 
 
@@ -32,19 +32,19 @@ def pod_after(pod: Pod, pointer: str, value: object) -> Pod:
     return Pod(Field(patched(pod.body.mapping, pointer, value)))
 
 
-def of(pod: Pod, port: int = 7007) -> str:
-    """A pod's endpoint, as it is told."""
+def endpoint_text(pod: Pod, port: int = 7007) -> str:
+    """A pod's endpoint, as messages show it."""
     return f"{pod.ip}:{port} (Pod backstage/{pod.name})"
 
 
 def test_endpoints_of_the_lab_are_exactly_its_pods() -> None:
-    """Two pods at one port."""
+    """The lab's two Ready pods are the Service's only endpoints."""
     assert backends().exact
     assert str(backends()) == "2 endpoints"
 
 
 def test_service_without_endpoints_is_told_with_all_that_is_missing() -> None:
-    """A selector that selects nothing leaves a slice without endpoints, or none."""
+    """Without endpoints each Ready pod is reported as missing."""
     none = backends(endpoints=endpoints_after("/endpoints", None))
 
     assert not none.exact
@@ -52,7 +52,7 @@ def test_service_without_endpoints_is_told_with_all_that_is_missing() -> None:
 
 
 def test_ready_pod_whose_endpoint_is_not_ready_is_missing() -> None:
-    """Nobody is led there."""
+    """A Ready pod with an endpoint that is not ready is missing, as it gets no requests."""
     endpoints = tuple(
         Endpoint(each.address, each.port, each.address != ONE.ip, each.target) for each in backends().endpoints
     )
@@ -62,7 +62,7 @@ def test_ready_pod_whose_endpoint_is_not_ready_is_missing() -> None:
 
 @pytest.mark.parametrize("ready", [True, False])
 def test_address_of_no_backstage_pod_is_foreign(ready: bool) -> None:  # noqa: FBT001 - the two ways there are
-    """Also while it is not ready: it will be served as soon as it is."""
+    """An address of no Backstage pod is foreign even before it is ready: it will get requests once it is."""
     intruder = Endpoint("10.244.9.9", 7007, ready, "Pod backstage/intruder")
     read = backends(endpoints=(*backends().endpoints, intruder))
 
@@ -71,7 +71,7 @@ def test_address_of_no_backstage_pod_is_foreign(ready: bool) -> None:  # noqa: F
 
 
 def test_address_that_somebody_wrote_down_is_foreign() -> None:
-    """An EndpointSlice may be anybody's, and name nobody."""
+    """An endpoint without a targetRef is foreign: anybody can write an EndpointSlice by hand."""
     endpoints = endpoints_after("/endpoints", [{"addresses": ["192.0.2.1"]}])
 
     assert str(backends(endpoints=(*backends().endpoints, *endpoints))) == (
@@ -80,29 +80,32 @@ def test_address_that_somebody_wrote_down_is_foreign() -> None:
 
 
 def test_wrong_port_is_told_for_each_pod() -> None:
-    """The pods are right, and nobody is led to their pages."""
+    """A wrong port is reported for each pod, and each pod counts as missing."""
     read = backends(endpoints=endpoints_after("/ports/0/port", 9464))
 
-    assert set(read.unexpected) == {f"wrong port {of(ONE, 9464)}", f"wrong port {of(OTHER, 9464)}"}
+    assert set(read.unexpected) == {
+        f"wrong port {endpoint_text(ONE, 9464)}",
+        f"wrong port {endpoint_text(OTHER, 9464)}",
+    }
     assert len(read.missing) == 2
 
 
 def test_name_of_a_port_that_the_pod_does_not_have_is_told() -> None:
-    """Kubernetes notes the address then, and no port."""
+    """A named port that no container has leaves endpoints without a port, which are reported."""
     read = backends(endpoints=endpoints_after("/ports", []))
 
     assert f"wrong port {ONE.ip}:no port (Pod backstage/{ONE.name})" in read.unexpected
 
 
 def test_pod_that_is_not_ready_must_not_be_served() -> None:
-    """As it is with publishNotReadyAddresses."""
+    """A ready endpoint of a pod that is not Ready is an error, as publishNotReadyAddresses causes it."""
     unready = pod_after(ONE, "/status/conditions", [NOT_READY])
 
-    assert str(backends(pods=(unready, OTHER))) == f"2 endpoints; not Ready {of(ONE)}"
+    assert str(backends(pods=(unready, OTHER))) == f"2 endpoints; not Ready {endpoint_text(ONE)}"
 
 
 def test_pod_on_its_way_out_is_neither_missing_nor_foreign() -> None:
-    """Its endpoint says not ready, as long as it is there."""
+    """A terminating pod is ignored while its endpoint is not ready."""
     leaving = pod_after(ONE, "/metadata/deletionTimestamp", "2026-11-24T12:00:00Z")
     endpoints = tuple(
         Endpoint(each.address, each.port, each.address != ONE.ip, each.target) for each in backends().endpoints
@@ -112,7 +115,7 @@ def test_pod_on_its_way_out_is_neither_missing_nor_foreign() -> None:
 
 
 def test_without_a_ready_pod_there_is_no_evidence() -> None:
-    """No endpoints for no pods are not exact."""
+    """No endpoints for no Ready pods is not a match."""
     unready = tuple(pod_after(pod, "/status/conditions", [NOT_READY]) for pod in PODS)
 
     assert not backends(pods=unready, endpoints=()).exact
@@ -120,7 +123,7 @@ def test_without_a_ready_pod_there_is_no_evidence() -> None:
 
 
 def test_text_of_the_wait() -> None:
-    """As the check says it."""
+    """The wait that times out lists the endpoints that are missing."""
     with pytest.raises(DeadlinePassedError) as passed:
         wait_for(
             "the endpoints of Service backstage/backstage to be the Ready pods",
@@ -138,7 +141,7 @@ def test_text_of_the_wait() -> None:
 
 
 def test_pod_with_two_addresses_is_reached_by_either() -> None:
-    """A dual-stack Service has a slice for each family."""
+    """Both addresses of a dual-stack pod are its own, as each family has its EndpointSlice."""
     both = pod_after(ONE, "/status/podIPs", [{"ip": ONE.ip}, {"ip": "fd00::1"}])
     second = Endpoint("fd00::1", 7007, ready=True, target=f"Pod backstage/{ONE.name}")
 
@@ -147,26 +150,26 @@ def test_pod_with_two_addresses_is_reached_by_either() -> None:
 
 
 def test_pod_without_an_address_has_none() -> None:
-    """Before the network gave it one."""
+    """A pod that has no IP yet has no address."""
     assert addresses(pod_after(ONE, "/status", {})) == ()
 
 
 def test_service_of_the_routes_is_the_portals() -> None:
-    """Another Service, for scraping perhaps, is none of the users' business."""
+    """The portal's Service is the one that the routes use, not another one of the reference."""
     second = '{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "other", "namespace": "backstage"}}'
 
     assert str(portal_service(with_object(recorded_reference(), second))) == "Service backstage/backstage"
 
 
 def test_service_of_a_reference_without_routes_is_its_only_one() -> None:
-    """The route may be somebody else's."""
+    """Without a route in the reference the only Service is the portal's."""
     assert (
         str(portal_service(with_patch(recorded_reference(), "HTTPRoute", "", ABSENT))) == "Service backstage/backstage"
     )
 
 
 def test_reference_without_a_service_ends_without_a_verdict() -> None:
-    """There is nothing that it promises."""
+    """A reference without a Service is invalid, and no promise is broken."""
     with pytest.raises(InvalidReferenceError) as refused:
         portal_service(Reference("mine", ()))
 
@@ -175,17 +178,17 @@ def test_reference_without_a_service_ends_without_a_verdict() -> None:
 
 @pytest.mark.parametrize(("target", "meant"), [("http", 7007), ("metrics", 9464), (8080, 8080), (ABSENT, 80)])
 def test_port_that_a_service_means(target: object, meant: int) -> None:
-    """A name of a container's port, a number, or without either its own."""
+    """TargetPort is a container's port name or a number, and the Service's own port by default."""
     assert target_ports(service_to(target), recorded_reference().the("Deployment")) == (meant,)
 
 
 def service_to(target: object) -> Manifest:
-    """The Service with another target port."""
+    """The Service with another targetPort."""
     return with_patch(recorded_reference(), "Service", "/spec/ports/0/targetPort", target).the("Service")
 
 
 def test_name_that_means_no_port_is_told() -> None:
-    """The Service would have addresses and no port."""
+    """A targetPort that no container has is reported with the names that there are."""
     with pytest.raises(AssertionError) as failed:
         target_ports(service_to("web"), recorded_reference().the("Deployment"))
 

@@ -1,4 +1,4 @@
-"""Workload: what of the lab's pods is as promised, and how each departure is told."""
+"""Workload: the lab's pods are as promised, and each departure from that is reported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PORTAL, PROXY = "/status/containerStatuses/0", "/status/initContainerStatuses/0"
 
 
 def pods_after(*changes: tuple[str, object]) -> tuple[Pod, ...]:
-    """The lab's pods with fields of the first changed."""
+    """The lab's pods with fields of the first one changed."""
     body = PODS[0].body.mapping
     for pointer, value in changes:
         body = patched(body, pointer, value)
@@ -28,12 +28,12 @@ def pods_after(*changes: tuple[str, object]) -> tuple[Pod, ...]:
 
 
 def ended(at: str, reason: str = "OOMKilled", code: int = 137) -> dict[str, object]:
-    """How a container's end is noted."""
+    """The state of a container that ended."""
     return {"terminated": {"exitCode": code, "reason": reason, "startedAt": at, "finishedAt": at}}
 
 
 def test_pods_of_the_lab_are_as_promised() -> None:
-    """Each function has evidence, and nothing to say."""
+    """Each function finds the pods that it judges, and no problem with them."""
     assert len(PODS) == 2
     assert len([each for each in workload.containers_of(PODS) if each.long_running]) == 4
     assert workload.not_ready(DEPLOYMENT, PODS) == ()
@@ -47,7 +47,7 @@ def test_pods_of_the_lab_are_as_promised() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pointer", "value", "told"),
+    ("pointer", "value", "problem"),
     [
         (f"{PORTAL}/ready", False, "/backstage not ready (running)"),
         (f"{PROXY}/ready", False, "/cloud-sql-proxy not ready (running)"),
@@ -60,13 +60,13 @@ def test_pods_of_the_lab_are_as_promised() -> None:
         ("/status", {}, "/backstage not ready (unknown)"),
     ],
 )
-def test_container_that_is_not_ready_is_told_with_its_state(pointer: str, value: object, told: str) -> None:
-    """The sidecar counts as much as the portal."""
-    assert workload.not_ready(DEPLOYMENT, pods_after((pointer, value)))[-1] == f"{FIRST}{told}"
+def test_container_that_is_not_ready_is_told_with_its_state(pointer: str, value: object, problem: str) -> None:
+    """A sidecar that is not ready is reported like the portal's container."""
+    assert workload.not_ready(DEPLOYMENT, pods_after((pointer, value)))[-1] == f"{FIRST}{problem}"
 
 
 def test_container_that_a_pod_lacks_is_told() -> None:
-    """A pod of an earlier template, or one of a Deployment that somebody changed."""
+    """A container that the Deployment has and the pod lacks is reported by each check."""
     without = pods_after(("/spec/initContainers", []))
 
     assert workload.not_ready(DEPLOYMENT, without) == (f"no cloud-sql-proxy in {FIRST}",)
@@ -75,7 +75,7 @@ def test_container_that_a_pod_lacks_is_told() -> None:
 
 
 def test_injected_container_is_nobodys_promise() -> None:
-    """A mesh or an agent may put its own into every pod."""
+    """A container that a mesh or an agent injects is ignored."""
     injected = pods_after(("/spec/containers/-", {"name": "agent", "image": "agent"}))
 
     assert workload.not_ready(DEPLOYMENT, injected) == ()
@@ -83,7 +83,7 @@ def test_injected_container_is_nobodys_promise() -> None:
 
 
 def test_other_image_is_told() -> None:
-    """As the pod has it; the Deployment may say something newer."""
+    """The image of the pod counts, as the Deployment may already name a newer one."""
     candidate = recorded_reference().with_image("registry.test/backstage@sha256:0").the("Deployment")
 
     assert workload.wrong_images(candidate, PODS) == tuple(
@@ -92,21 +92,21 @@ def test_other_image_is_told() -> None:
 
 
 def test_image_that_never_ran_is_told() -> None:
-    """To be given an image is not to run it."""
+    """A container that has never run its image is reported."""
     pulling = pods_after((f"{PORTAL}/imageID", ""), (f"{PORTAL}/state", {"waiting": {"reason": "ErrImagePull"}}))
 
     assert workload.wrong_images(DEPLOYMENT, pulling) == (f"{FIRST}/backstage has not run (ErrImagePull)",)
 
 
 def test_running_images_are_listed_with_what_runs() -> None:
-    """A tag says little afterwards."""
+    """Running images are listed with their digests, as a tag may move."""
     assert len(workload.running_images(PODS)) == 4
     assert workload.running_images(PODS)[1].startswith(f"{FIRST}/backstage lab.local/backstage:lab ")
     assert "sha256:" in workload.running_images(PODS)[1]
 
 
 def test_sidecar_among_the_ordinary_containers_is_not_native() -> None:
-    """Neither its start nor its end has an order then, whatever restart policy it has."""
+    """A sidecar among the ordinary containers starts and ends in no order, whatever its restart policy."""
     proxy = {"name": "cloud-sql-proxy", "restartPolicy": "Always"}
     ordinary = pods_after(("/spec/initContainers", []), ("/spec/containers/-", proxy))
 
@@ -116,7 +116,7 @@ def test_sidecar_among_the_ordinary_containers_is_not_native() -> None:
 
 
 def test_reference_without_native_sidecar_has_none() -> None:
-    """An init container that ends is none."""
+    """An init container that ends is no native sidecar."""
     pointer = "/spec/template/spec/initContainers/0/restartPolicy"
 
     assert (
@@ -126,7 +126,7 @@ def test_reference_without_native_sidecar_has_none() -> None:
 
 
 def test_sidecar_that_started_late_is_told_with_both_times() -> None:
-    """Backstage was not told to wait."""
+    """A sidecar that started after Backstage is reported with both times."""
     late = pods_after(
         (f"{PORTAL}/state/running/startedAt", "2026-11-24T12:00:03Z"),
         (f"{PROXY}/state/running/startedAt", "2026-11-24T12:00:05Z"),
@@ -138,7 +138,7 @@ def test_sidecar_that_started_late_is_told_with_both_times() -> None:
 
 
 def test_restarted_sidecar_is_judged_by_when_its_pod_was_initialized() -> None:
-    """Its first start is forgotten, and its last proves nothing."""
+    """The pod's Initialized time counts for a restarted sidecar, as its first start is no longer recorded."""
     restarted = (
         (f"{PROXY}/restartCount", 3),
         (f"{PROXY}/state/running/startedAt", "2036-11-24T12:00:05Z"),
@@ -169,14 +169,14 @@ def test_restarted_sidecar_is_judged_by_when_its_pod_was_initialized() -> None:
     ],
 )
 def test_pod_that_has_not_started_proves_no_order(pointer: str, value: object, states: str) -> None:
-    """Nothing of it passes for having started in time."""
+    """A container that has not started is reported, not taken for one that started in time."""
     assert workload.late_sidecars(DEPLOYMENT, pods_after((pointer, value))) == (
         f"not everything in {FIRST} has started ({states})",
     )
 
 
 def test_portal_that_crashes_is_still_known_to_have_started_after_its_sidecar() -> None:
-    """By the start of its last attempt."""
+    """The start of a crashing container's last attempt is enough to prove the order."""
     crashing = {
         "name": "backstage",
         "state": {"waiting": {"reason": "CrashLoopBackOff"}},
@@ -187,7 +187,7 @@ def test_portal_that_crashes_is_still_known_to_have_started_after_its_sidecar() 
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "problem"),
     [
         ([("/spec/containers/0/securityContext/runAsUser", 0)], "/backstage as user 0"),
         ([(f"{PORTAL}/user", {"linux": {"uid": 0}})], "/backstage as user 0"),
@@ -204,27 +204,27 @@ def test_portal_that_crashes_is_still_known_to_have_started_after_its_sidecar() 
         ),
     ],
 )
-def test_container_that_runs_or_may_run_as_root_is_told(changes: list[tuple[str, object]], told: str) -> None:
-    """A container's own security context wins over its pod's, and what really runs over both."""
-    assert workload.running_as_root(pods_after(*changes)) == (f"{FIRST}{told}",)
+def test_container_that_runs_or_may_run_as_root_is_told(changes: list[tuple[str, object]], problem: str) -> None:
+    """The container's security context wins over the pod's, and the user in the status over both."""
+    assert workload.running_as_root(pods_after(*changes)) == (f"{FIRST}{problem}",)
 
 
 def test_user_of_the_pod_is_enough() -> None:
-    """Containers that say nothing take it over."""
+    """Containers without a security context take the pod's user."""
     taken_over = pods_after(("/spec/securityContext", {"runAsUser": 1000}), ("/spec/containers/0/securityContext", {}))
 
     assert workload.running_as_root(taken_over) == ()
 
 
 def test_other_service_account_is_told() -> None:
-    """With the account that it is."""
+    """A pod under another ServiceAccount is reported with the account's name."""
     assert workload.wrong_service_accounts(DEPLOYMENT, pods_after(("/spec/serviceAccountName", "default"))) == (
         f"{FIRST} as default",
     )
 
 
 def test_reference_without_service_account_means_the_default_one() -> None:
-    """As the API server fills it in."""
+    """A reference without a ServiceAccount expects `default`, which the API server fills in."""
     unnamed = with_patch(recorded_reference(), "Deployment", "/spec/template/spec/serviceAccountName", ABSENT)
 
     assert workload.wrong_service_accounts(unnamed.the("Deployment"), PODS) == (
@@ -234,7 +234,7 @@ def test_reference_without_service_account_means_the_default_one() -> None:
 
 
 def test_pods_without_a_node_are_on_none() -> None:
-    """A pending pod is no spread."""
+    """A pending pod counts on no node."""
     assert len(workload.pods_per_node(pods_after(("/spec/nodeName", ABSENT)))) == 1
 
 
@@ -243,7 +243,7 @@ DURING, BEFORE = "2026-11-24T12:00:09Z", "2026-11-24T11:59:59Z"
 
 
 @pytest.mark.parametrize(
-    ("pointer", "value", "told"),
+    ("pointer", "value", "problem"),
     [
         (f"{PORTAL}/lastState", ended(DURING), f"/backstage ended at {DURING} (OOMKilled, exit 137)"),
         (f"{PORTAL}/state", ended(DURING, "Error", 1), f"/backstage ended at {DURING} (Error, exit 1)"),
@@ -254,13 +254,13 @@ DURING, BEFORE = "2026-11-24T12:00:09Z", "2026-11-24T11:59:59Z"
         ),
     ],
 )
-def test_container_that_ended_during_the_run_is_told_with_its_reason(pointer: str, value: object, told: str) -> None:
-    """Whether it runs again or not."""
-    assert workload.terminations(pods_after((pointer, value)), SINCE) == (f"{FIRST}{told}",)
+def test_container_that_ended_during_the_run_is_told_with_its_reason(pointer: str, value: object, problem: str) -> None:
+    """A container that ended during the run is reported, whether it runs again or not."""
+    assert workload.terminations(pods_after((pointer, value)), SINCE) == (f"{FIRST}{problem}",)
 
 
 def test_container_that_ended_before_the_run_is_of_no_interest() -> None:
-    """What chaos did yesterday is known."""
+    """Ends from before the run are ignored."""
     assert (
         workload.terminations(pods_after((f"{PORTAL}/lastState", ended(BEFORE)), (f"{PORTAL}/restartCount", 1)), SINCE)
         == ()
@@ -275,7 +275,7 @@ def test_container_that_ended_before_the_run_is_of_no_interest() -> None:
     ],
 )
 def test_init_container_that_is_no_sidecar_has_to_end_well(end: dict[str, object], told: tuple[str, ...]) -> None:
-    """Its end is its purpose, its failure is not."""
+    """An init container may end with exit code 0 and with no other."""
     pods = pods_after(
         ("/spec/initContainers/-", {"name": "migrate"}),
         ("/status/initContainerStatuses/-", {"name": "migrate", "state": end}),
@@ -285,7 +285,7 @@ def test_init_container_that_is_no_sidecar_has_to_end_well(end: dict[str, object
 
 
 def test_restart_whose_end_is_forgotten_is_told() -> None:
-    """The runtime keeps only so many dead containers."""
+    """A restart during the run is reported even if the runtime no longer has the state of the dead container."""
     again = pods_after(
         ("/metadata/creationTimestamp", BEFORE),
         (f"{PORTAL}/restartCount", 1),

@@ -1,4 +1,4 @@
-"""Workload Identity: who a pod is meant to be, and what the metadata server tells it."""
+"""Workload Identity: which Google account a pod should have, and what the metadata server gives it."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ REFUSED = "403 Permission 'iam.serviceAccounts.getAccessToken' denied on resourc
 
 
 @dataclass(frozen=True)
-class Inside(Container):
-    """A container in which every command ends like this."""
+class FakeContainer(Container):
+    """A container in which every command gives the same output."""
 
     output: Output
 
     def run(self, *words: str) -> Output:
-        """Whatever it is."""
+        """The given output; every command must unset NODE_OPTIONS."""
         assert words[:3] == ("env", "-u", "NODE_OPTIONS")
         return self.output
 
 
-def inside(output: Output) -> Inside:
-    """Of the pod that is asked."""
-    return Inside(ApiClient(), "backstage", "portal-1", "backstage", 1, output)
+def container_with(output: Output) -> FakeContainer:
+    """A container of pod portal-1 with the given output."""
+    return FakeContainer(ApiClient(), "backstage", "portal-1", "backstage", 1, output)
 
 
-def told(email: object, token: object) -> PodAccount:
-    """What is made of Node's words."""
-    return read_account(inside(Output(0, json.dumps({"email": email, "token": token}).encode(), b"")))
+def account_from(email: object, token: object) -> PodAccount:
+    """The account as read from Node.js's JSON."""
+    return read_account(container_with(Output(0, json.dumps({"email": email, "token": token}).encode(), b"")))
 
 
 def test_pod_with_a_token_of_its_account() -> None:
-    """As the lab answers; of the token itself nothing comes out of the container."""
-    account = told({"email": EMAIL}, TOKEN)
+    """An e-mail and a token make the account usable; only the token's type, length and expiry leave the container."""
+    account = account_from({"email": EMAIL}, TOKEN)
 
     assert account.usable_as(EMAIL)
     assert str(account) == f"e-mail {EMAIL}, token Bearer of 269 characters for 3600 s"
@@ -67,25 +67,25 @@ def test_pod_with_a_token_of_its_account() -> None:
     ids=["not bound", "not annotated", "expired", "without token", "without type"],
 )
 def test_pod_that_cannot_act_as_its_account(email: str, token: object, words: str) -> None:
-    """The e-mail address alone opens nothing, and a token of somebody else nothing of Backstage's."""
-    account = told({"email": email}, token)
+    """The pod needs both the right e-mail and a token that has not expired."""
+    account = account_from({"email": email}, token)
 
     assert not account.usable_as(EMAIL)
     assert str(account) == words
 
 
 def test_pod_without_metadata_server() -> None:
-    """Both questions fail in their own words."""
-    account = told({"refusal": "ECONNREFUSED"}, {"refusal": "TimeoutError"})
+    """The errors of both requests, for e-mail and token, are reported."""
+    account = account_from({"refusal": "ECONNREFUSED"}, {"refusal": "TimeoutError"})
 
     assert not account.usable_as(EMAIL)
     assert str(account) == "e-mail unknown, no token; e-mail refused: ECONNREFUSED; token refused: TimeoutError"
 
 
 def test_node_that_does_not_answer_is_no_verdict() -> None:
-    """What it wrote to standard output may be secret, and is not shown."""
+    """A failed command gives no verdict, and its standard output stays hidden, as it may hold a token."""
     with pytest.raises(CommandNotRunError) as failed:
-        read_account(inside(Output(9, b"ya29.secret", b"node: bad option: --eval\n")))
+        read_account(container_with(Output(9, b"ya29.secret", b"node: bad option: --eval\n")))
 
     assert str(failed.value) == (
         "expected: an answer of Node.js in container backstage of pod backstage/portal-1, which asks the metadata"
@@ -95,7 +95,7 @@ def test_node_that_does_not_answer_is_no_verdict() -> None:
 
 
 def test_names_come_from_the_reference() -> None:
-    """The container that requests come to; the account of the pods, which Kubernetes calls `default` if nobody does."""
+    """The container is the one that gets the requests; the ServiceAccount is `default` if the pod names none."""
     reference = recorded_reference()
 
     assert serving_container_name(reference) == "backstage"
@@ -104,7 +104,7 @@ def test_names_come_from_the_reference() -> None:
 
 
 def test_reference_without_a_route_has_nobody_to_ask() -> None:
-    """No guess is made."""
+    """Without a route to a container the reference is invalid."""
     reference = with_patch(recorded_reference(), "HTTPRoute", "/spec/rules", [])
     with pytest.raises(InvalidReferenceError) as failed:
         serving_container_name(reference)
@@ -116,7 +116,7 @@ def test_reference_without_a_route_has_nobody_to_ask() -> None:
 
 
 def test_annotation_names_the_google_account() -> None:
-    """Empty where there is none."""
+    """The annotation names the Google account; without it the result is empty."""
     account = recorded_reference().the("ServiceAccount")
 
     assert google_account_of(account) == EMAIL

@@ -1,9 +1,10 @@
-"""Applying: what is sent, in which order, what a conflict stops, and how a rollout is read."""
+"""Applying the reference: what is sent and in which order, how conflicts are reported, how a rollout is read."""
 
 from __future__ import annotations
 
 import pytest
 from kubernetes.client.exceptions import ApiException
+from typing_extensions import override
 
 from fixtures.objects.manifest import Body, Manifest
 from fixtures.reference.apply import (
@@ -23,7 +24,7 @@ IMAGE = "/spec/template/spec/containers/0/image"
 
 
 class Cluster:
-    """Answers as the lab's API server was seen to: an object is taken over as it is, or stays as it was."""
+    """An API server that answers as the lab's was recorded: each applied object is stored unchanged."""
 
     def __init__(self, live: dict[str, Body]) -> None:
         self.live = live
@@ -31,42 +32,52 @@ class Cluster:
         self.refused: dict[str, ApiException] = {}
 
     def get(self, body: Body, /) -> Body | None:
-        """The live object."""
+        """The live object of the same kind, namespace and name, if there is one."""
         return self.live.get(str(Manifest(body)))
 
     def apply(self, body: Body, /, *, field_manager: str, dry_run: bool) -> Body:
-        """The object of this name as it would be, with the manager's part in managedFields."""
+        """The object as it would be after the apply, with one entry in managedFields."""
         name = str(Manifest(body))
         if name in self.refused:
             raise self.refused[name]
         own = {"manager": field_manager, "operation": "Apply", "fieldsV1": {"f:spec": {}}}
-        was = self.live.get(name, {})
+        live = self.live.get(name, {})
         metadata = {
             **Manifest(body)["metadata"].mapping,
             "managedFields": [own],
             "resourceVersion": str(len(self.sent)),
         }
-        after = {**body, "status": was.get("status"), "metadata": metadata}
+        after = {**body, "status": live.get("status"), "metadata": metadata}
         if not dry_run:
             self.live[name] = after
             self.sent.append(name)
         return after
 
 
+class ContestedCluster(Cluster):
+    """Another manager takes the Deployment's fields after the dry run."""
+
+    @override
+    def apply(self, body: Body, /, *, field_manager: str, dry_run: bool) -> Body:
+        if not dry_run and Manifest(body).kind == "Deployment":
+            raise conflict()
+        return super().apply(body, field_manager=field_manager, dry_run=dry_run)
+
+
 def conflict() -> ApiException:
-    """The API server's answer to an apply that would take two fields from other managers."""
+    """The API server's 409 to an apply that would take two fields from other managers."""
     error = ApiException(status=409)
     error.body = (RECORDED / "live" / "conflict.json").read_text()
     return error
 
 
 def names(reference: Reference) -> list[str]:
-    """All of its objects."""
+    """Kind, namespace and name of each object in the reference."""
     return [str(manifest) for manifest in reference.manifests]
 
 
 def test_everything_is_applied_to_an_empty_cluster_namespaces_first() -> None:
-    """In the order of the reference otherwise."""
+    """Namespaces are sent first, then all other objects in the order of the reference."""
     reference = Reference("reversed", recorded_reference().manifests[::-1])
     cluster = Cluster({})
 
@@ -75,7 +86,7 @@ def test_everything_is_applied_to_an_empty_cluster_namespaces_first() -> None:
 
 
 def test_second_apply_sends_nothing() -> None:
-    """What would stay as it is was only tried."""
+    """An object that the dry run leaves unchanged is not applied."""
     cluster = Cluster({})
     apply(recorded_reference(), cluster)
     cluster.sent.clear()
@@ -85,7 +96,7 @@ def test_second_apply_sends_nothing() -> None:
 
 
 def test_fields_are_taken_into_our_part_of_managed_fields() -> None:
-    """An object that somebody else applied becomes ours as well; what other managers note there is theirs."""
+    """An object that another manager applied is applied again; an extra manager of our object changes nothing."""
     cluster = Cluster({})
     apply(recorded_reference(), cluster)
     cluster.live[DEPLOYMENT] = patched(cluster.live[DEPLOYMENT], "/metadata/managedFields/0/manager", "kubectl")
@@ -96,7 +107,7 @@ def test_fields_are_taken_into_our_part_of_managed_fields() -> None:
 
 
 def test_only_what_changes_is_applied() -> None:
-    """A candidate's image is one object."""
+    """A reference that differs only in the candidate's image changes one object."""
     cluster = Cluster({})
     apply(recorded_reference(), cluster)
 
@@ -106,7 +117,7 @@ def test_only_what_changes_is_applied() -> None:
 
 
 def test_conflicts_are_reported_by_field_and_manager_and_nothing_is_applied() -> None:
-    """Neither the object with the conflict nor those beside it."""
+    """One conflict keeps every object from being applied, except the Namespace that the dry runs need."""
     cluster = Cluster(recorded_live())
     cluster.refused[DEPLOYMENT] = conflict()
     candidate = recorded_reference().with_image("lab.local/backstage:candidate")
@@ -121,11 +132,11 @@ def test_conflicts_are_reported_by_field_and_manager_and_nothing_is_applied() ->
         "  Deployment backstage/backstage spec.replicas by kube-controller-manager\n"
         "look next: drop the field from the reference, or let its manager set the reference's value"
     )
-    assert cluster.sent == ["Namespace backstage"]  # which has to be there for the rest to be tried
+    assert cluster.sent == ["Namespace backstage"]  # a dry run in a namespace that does not exist fails
 
 
 def test_conflict_about_what_is_live_already_is_none() -> None:
-    """The API server compares lists without their defaults: kubectl's route conflicts with the same route of ours."""
+    """A conflict does not count if the live value is ours: the API server compares lists without their defaults."""
     cluster = Cluster(recorded_live())
     cluster.refused[DEPLOYMENT] = conflict()
 
@@ -133,19 +144,9 @@ def test_conflict_about_what_is_live_already_is_none() -> None:
 
 
 def test_conflict_that_arises_between_trying_and_applying_is_reported() -> None:
-    """Somebody else was quicker."""
-    cluster = Cluster({})
-    tried = cluster.apply
-
-    def quicker(body: Body, /, *, field_manager: str, dry_run: bool) -> Body:
-        if not dry_run and Manifest(body).kind == "Deployment":
-            raise conflict()
-        return tried(body, field_manager=field_manager, dry_run=dry_run)
-
-    cluster.apply = quicker  # type: ignore[method-assign]
-
+    """A conflict that appears only after the dry run is reported like one that the dry run finds."""
     with pytest.raises(ConflictsError, match="seen: 2 held"):
-        apply(recorded_reference(), cluster)
+        apply(recorded_reference(), ContestedCluster({}))
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_conflict_that_arises_between_trying_and_applying_is_reported() -> None:
     [(403, '{"reason": "Forbidden"}'), (409, '{"reason": "AlreadyExists"}'), (409, None)],
 )
 def test_other_errors_pass_through(status: int, body: str | None) -> None:
-    """They are the surroundings', not the reference's."""
+    """Errors that are not field conflicts reach the caller unchanged."""
     cluster = Cluster({})
     error = ApiException(status=status)
     error.body = body
@@ -172,7 +173,7 @@ def rollout_after(pointer: str, value: object) -> Cluster:
 
 
 def test_deployment_of_the_lab_is_rolled_out() -> None:
-    """All replicas updated and available, at the generation of the spec."""
+    """A Deployment is rolled out when all replicas are updated and available at the spec's generation."""
     (rollout,) = wait_until_rolled_out(recorded_reference(), Cluster(recorded_live()), within=0)
 
     assert str(rollout) == "2 updated and 2 available of 2, 2 in all; generation 7, observed 7"
@@ -190,12 +191,12 @@ def test_deployment_of_the_lab_is_rolled_out() -> None:
     ],
 )
 def test_rollout_is_not_complete_while_a_number_differs(pointer: str, value: object) -> None:
-    """Each of them alone is enough."""
+    """A single number that differs keeps the rollout from being complete."""
     assert not rolled_out(read_rollout(recorded_reference().the("Deployment"), rollout_after(pointer, value)))
 
 
 def test_deployment_without_replicas_is_never_rolled_out() -> None:
-    """Zero of zero is no evidence; so is a Deployment that is not there."""
+    """Neither a Deployment scaled to zero nor an absent one counts as rolled out."""
     scaled_down = rollout_after("/status", {"observedGeneration": 7})
     scaled_down.live[DEPLOYMENT] = patched(scaled_down.live[DEPLOYMENT], "/spec/replicas", 0)
     deployment = recorded_reference().the("Deployment")
@@ -205,7 +206,7 @@ def test_deployment_without_replicas_is_never_rolled_out() -> None:
 
 
 def test_wait_for_a_rollout_says_how_far_it_came() -> None:
-    """The numbers of the last reading."""
+    """A wait that times out reports the numbers of its last reading."""
     with pytest.raises(DeadlinePassedError) as passed:
         wait_until_rolled_out(recorded_reference(), rollout_after("/status/updatedReplicas", 1), within=0)
 
@@ -217,13 +218,13 @@ def test_wait_for_a_rollout_says_how_far_it_came() -> None:
 
 
 def test_rollout_of_a_new_deployment_waits_for_its_autoscaler() -> None:
-    """It begins with one replica, complete at once; the HPA makes it two a moment later."""
+    """One complete replica is not enough while the HPA has still to scale the Deployment to its minimum."""
     status = {"observedGeneration": 7, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
-    young = rollout_after("/status", status)
-    young.live[DEPLOYMENT] = patched(young.live[DEPLOYMENT], "/spec/replicas", 1)
+    scaling_up = rollout_after("/status", status)
+    scaling_up.live[DEPLOYMENT] = patched(scaling_up.live[DEPLOYMENT], "/spec/replicas", 1)
 
     with pytest.raises(DeadlinePassedError) as passed:
-        wait_until_rolled_out(recorded_reference(), young, within=0)
+        wait_until_rolled_out(recorded_reference(), scaling_up, within=0)
 
     assert "\nseen: 1 updated and 1 available of 2, 1 in all; generation 7, observed 7\n" in str(passed.value)
 
@@ -237,7 +238,7 @@ STUCK = {
 
 
 def test_wait_for_a_rollout_ends_at_once_when_the_controller_gave_up() -> None:
-    """Long before its own deadline, and with the controller's words."""
+    """ProgressDeadlineExceeded ends the wait at once, with the controller's message."""
     with pytest.raises(RolloutFailedError) as failed:
         wait_until_rolled_out(recorded_reference(), rollout_after("/status/conditions/-", STUCK), within=600)
 
@@ -250,7 +251,7 @@ def test_wait_for_a_rollout_ends_at_once_when_the_controller_gave_up() -> None:
 
 
 def test_rollout_does_not_fail_on_what_was_said_of_an_earlier_spec() -> None:
-    """After a new apply the old verdict stands until the controller has looked."""
+    """A failure recorded for an earlier generation does not end the wait for the new one."""
     cluster = rollout_after("/status/conditions/-", STUCK)
     cluster.live[DEPLOYMENT] = patched(cluster.live[DEPLOYMENT], "/metadata/generation", 8)
 

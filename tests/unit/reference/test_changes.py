@@ -1,4 +1,4 @@
-"""What is said of objects that somebody changed: as the lab's API server recorded it, of every way to change one."""
+"""How a change to a live object during a run is reported, on changes that the lab's API server recorded."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ CONTAINER = "spec.template.spec.containers[backstage]"
 
 
 def recorded(name: str) -> Body:
-    """An object; after its kind follows what was done to it."""
+    """A recorded object; the name is its lower-case kind, then what was done to it."""
     body: Body = json.loads((CHANGED / f"{name}.json").read_text())
     return body
 
 
 def manifest_of(name: str) -> Manifest:
-    """The reference's object of that kind."""
+    """The reference's object of the kind that the name begins with."""
     return next(recorded_reference().the(kind) for kind in KINDS if kind.lower() == name.partition("-")[0])
 
 
 def change(name: str, *, scaled: bool = True) -> str:
-    """What is said of a recorded change."""
+    """The text that reports a recorded change."""
     return change_of(manifest_of(name), recorded(name.partition("-")[0]), recorded(name), scaled=scaled)
 
 
@@ -58,37 +58,37 @@ def change(name: str, *, scaled: bool = True) -> str:
     ],
 )
 def test_change_is_told_with_who_when_and_which_fields(name: str, who: str, fields: str) -> None:
-    """What somebody took away bears no name."""
-    told = f"{manifest_of(name)} {who.replace('TODAY', '2026-11-25 23:34')}"
+    """A change is reported with manager, time and fields; a removed field has no manager."""
+    text = f"{manifest_of(name)} {who.replace('TODAY', '2026-11-25 23:34')}"
 
-    assert change(name) == (f"{told}: {fields}" if fields else told)
+    assert change(name) == (f"{text}: {fields}" if fields else text)
 
 
 @pytest.mark.parametrize("name", ["deployment", "deployment-scaled", "deployment-noted", "deployment-fault-undone"])
 def test_autoscaler_controllers_and_undone_faults_change_nothing(name: str) -> None:
-    """Replicas that an HPA owns, status, what the reference does not name in metadata, the suite's own patches."""
+    """Neither replicas under an HPA, nor status, nor foreign metadata, nor a fault that was undone is a change."""
     assert change(name) == ""
 
 
 def test_scaling_by_hand_is_a_change_where_no_autoscaler_owns_the_replicas() -> None:
-    """The API server notes nobody for it."""
+    """Scaling by hand is reported without a name, as the API server records no manager for it."""
     assert change("deployment-scaled", scaled=False) == (
         "Deployment backstage/backstage changed by somebody unnamed: spec.replicas"
     )
 
 
 def test_fault_that_is_not_undone_is_a_change_with_the_suites_own_name() -> None:
-    """A chaos test that could not put back what it changed judges nothing any more."""
-    left = patched(recorded("deployment-fault-undone"), "/spec/progressDeadlineSeconds", 299)
+    """A fault that stays is reported under the suite's own field manager: later checks would judge a broken target."""
+    remaining = patched(recorded("deployment-fault-undone"), "/spec/progressDeadlineSeconds", 299)
 
-    assert change_of(manifest_of("deployment"), recorded("deployment"), left) == (
+    assert change_of(manifest_of("deployment"), recorded("deployment"), remaining) == (
         "Deployment backstage/backstage changed by "
         "backstage-acceptance-fault (Update, 2026-11-25 23:34:31 UTC): spec.progressDeadlineSeconds"
     )
 
 
 def test_object_that_comes_or_goes_is_told() -> None:
-    """Nobody signs a deletion."""
+    """A created object is reported with its manager; nothing in the API names who deleted one."""
     budget, live = manifest_of("poddisruptionbudget"), recorded("poddisruptionbudget-made-anew")
 
     assert change_of(budget, None, None) == ""
@@ -101,17 +101,17 @@ def test_object_that_comes_or_goes_is_told() -> None:
 
 
 def test_long_list_of_fields_is_cut() -> None:
-    """Who rewrites a whole object is told by five of its fields."""
+    """A change of many fields is reported with the first five and the number of the others."""
     before = patched(recorded("deployment"), "/spec/template", ABSENT)
 
-    told = change_of(manifest_of("deployment"), before, recorded("deployment"))
+    text = change_of(manifest_of("deployment"), before, recorded("deployment"))
 
-    assert told.count(", spec.template.") == 4
-    assert told.endswith("and 92 more")
+    assert text.count(", spec.template.") == 4
+    assert text.endswith("and 92 more")
 
 
 def reading(**replaced: Body | Exception | None) -> Callable[[Body], Body | None]:
-    """Reads the recorded objects, or by kind something else."""
+    """A reader of the recorded objects; `replaced` gives other answers by kind, exceptions included."""
 
     def read(body: Body) -> Body | None:
         kind = str(body["kind"])
@@ -124,7 +124,7 @@ def reading(**replaced: Body | Exception | None) -> Callable[[Body], Body | None
 
 
 class Target:
-    """A reference of four objects, and what is read of them now."""
+    """A change detector over four objects and a Secret, with a reader that the test replaces."""
 
     def __init__(self) -> None:
         source = recorded_reference()
@@ -138,7 +138,7 @@ class Target:
 
 
 def test_witness_names_all_that_was_changed() -> None:
-    """Two objects by two people; Secrets are not looked at."""
+    """Every changed object is reported; Secrets are never read."""
     target = Target()
     target.detector.take_snapshot()
     target.detector.check()
@@ -157,7 +157,7 @@ def test_witness_names_all_that_was_changed() -> None:
 
 
 def test_what_was_changed_before_is_not_the_runs() -> None:
-    """A run that applies, or that waited for a pipeline, begins anew."""
+    """A new snapshot forgets earlier changes, as a run needs that applies or has waited for a deployment."""
     target = Target()
     target.detector.take_snapshot()
     target.read = reading(Deployment=recorded("deployment-set-image"))
@@ -171,7 +171,7 @@ def test_what_was_changed_before_is_not_the_runs() -> None:
 
 @pytest.mark.parametrize("error", [ApiException(status=403), NoVerdictError(said("an answer", "none", "kubectl"))])
 def test_what_cannot_be_read_is_left_out(error: Exception) -> None:
-    """Promise drift has no verdict then; the rest is still watched."""
+    """An object that cannot be read is skipped, and the others are still compared."""
     target = Target()
     target.read = reading(ServiceAccount=error)
     target.detector.take_snapshot()
@@ -183,7 +183,7 @@ def test_what_cannot_be_read_is_left_out(error: Exception) -> None:
 
 
 def test_scaling_is_the_autoscalers_where_the_reference_has_one() -> None:
-    """Without it somebody scaled by hand."""
+    """A change of replicas is ignored if the reference has an HPA for the Deployment, and reported otherwise."""
     target = Target()
     target.detector.take_snapshot()
     target.read = reading(Deployment=recorded("deployment-scaled"))

@@ -1,4 +1,4 @@
-"""Drift: what counts as a difference between the reference and what is live, and what does not."""
+"""Drift: which differences between the reference and the live objects count, and which do not."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def found_for(kind: str, pointer: str, value: object) -> list[str]:
 
 
 def test_live_objects_of_the_lab_have_no_drift() -> None:
-    """What the server, the HPA and controllers add to an applied object is no difference."""
+    """Fields that the API server, the HPA and controllers add to an applied object are no drift."""
     live = recorded_live()
 
     assert len(live) == 10
@@ -42,7 +42,7 @@ def test_live_objects_of_the_lab_have_no_drift() -> None:
 
 
 def test_object_that_is_absent_is_one_difference() -> None:
-    """Not one for each of its fields."""
+    """An absent object is one difference, not one for each of its fields."""
     live = recorded_live()
     del live["PodDisruptionBudget backstage/backstage"]
 
@@ -208,7 +208,7 @@ def test_drift_leaves_aside_what_is_not_the_references(object_: str, pointer: st
 
 
 def test_order_is_no_drift_where_kubernetes_merges_by_name() -> None:
-    """Lists that the server merges by key have no order."""
+    """The order of a list that the API server merges by key does not matter."""
     live = recorded_live()
     variables = Manifest(live[DEPLOYMENT])["spec"]["template"]["spec"]
     env = next(iter(variables["containers"]))["env"]
@@ -217,7 +217,7 @@ def test_order_is_no_drift_where_kubernetes_merges_by_name() -> None:
 
 
 def test_replicas_are_compared_where_no_hpa_owns_them() -> None:
-    """Without an autoscaler for this Deployment the number is the reference's; lint is against it otherwise."""
+    """`spec.replicas` is compared only if no HPA scales this Deployment."""
     reference, hpa = with_patch(recorded_reference(), "Deployment", "/spec/replicas", 3), "HorizontalPodAutoscaler"
     elsewhere = with_patch(reference, hpa, "/spec/scaleTargetRef/name", "other")
     drifted = f"{DEPLOYMENT} spec.replicas: expected 3, seen 2"
@@ -239,7 +239,7 @@ def test_replicas_are_compared_where_no_hpa_owns_them() -> None:
     ],
 )
 def test_empty_values_are_drift_where_absent_means_something_else(kind: str, pointer: str, value: object) -> None:
-    """Only for fields that the server is known to leave out is absent the same as empty."""
+    """An empty value counts unless the API server is known to drop that field."""
     assert len(found_for(kind, pointer, value)) == 1
 
 
@@ -255,27 +255,27 @@ def test_empty_values_are_drift_where_absent_means_something_else(kind: str, poi
     ],
 )
 def test_empty_values_are_no_drift_where_the_server_leaves_them_out(pointer: str, value: object) -> None:
-    """A renderer may spell out what the server drops."""
+    """An empty value does not count if the API server drops that field."""
     assert found_for("Deployment", pointer, value) == []
 
 
 def test_ports_without_names_are_merged_by_number_and_protocol() -> None:
-    """TCP is what a port without protocol has."""
+    """Ports without a name are matched by number and protocol, with TCP as the default."""
     reference = with_patch(recorded_reference(), "Service", "/spec/ports/0/name", ABSENT)
 
     assert found(reference, recorded_live()) == []
 
 
 def test_requests_that_autopilot_says_it_wrote_are_no_drift() -> None:
-    """Admission raises what Autopilot cannot run; a value that nobody announced stays a difference."""
-    said = {
+    """Requests that Autopilot raised are accepted only if its annotation announces them."""
+    adjustment = {
         "input": {"containers": [{"name": "backstage", "requests": {"cpu": "200m"}}]},
         "output": {"containers": [{"name": "backstage", "requests": {"cpu": "0.25"}}]},
         "modified": True,
     }
     live = recorded_live()
     raised = patched(live[DEPLOYMENT], f"{PORTAL}/resources/requests/cpu", "250m")
-    announced = patched(raised, "/metadata/annotations", {drift.AUTOPILOT_ADJUSTMENT: json.dumps(said)})
+    announced = patched(raised, "/metadata/annotations", {drift.AUTOPILOT_ADJUSTMENT: json.dumps(adjustment)})
     garbled = patched(raised, "/metadata/annotations", {drift.AUTOPILOT_ADJUSTMENT: "{"})
 
     assert found(recorded_reference(), {**live, DEPLOYMENT: announced}) == []
@@ -284,7 +284,7 @@ def test_requests_that_autopilot_says_it_wrote_are_no_drift() -> None:
 
 
 def test_secrets_are_not_compared() -> None:
-    """An observer must not be able to read them, and their contents belong into no message."""
+    """Secrets are skipped: an observer may not read them, and no message may show their contents."""
     reference = with_object(
         recorded_reference(),
         '{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token"}, "stringData": {"token": "hidden"}}',
@@ -294,7 +294,7 @@ def test_secrets_are_not_compared() -> None:
 
 
 def test_summary_says_what_differs_and_where_to_look() -> None:
-    """The text of the promise's failure."""
+    """The failure of promise drift lists each difference and where to look next."""
     live = recorded_live()
     budget = "PodDisruptionBudget backstage/backstage"
     differences = drift.differences(
@@ -318,11 +318,11 @@ def test_summary_says_what_differs_and_where_to_look() -> None:
     ],
 )
 def test_quantities_are_equal_by_amount(one: object, other: object) -> None:
-    """As Kubernetes compares them."""
+    """Quantities are equal if they mean the same amount, as in Kubernetes."""
     assert quantity(one) == quantity(other) is not None
 
 
 @pytest.mark.parametrize("value", ["", "lots", "5x", None, True, [1]])
 def test_what_is_no_quantity_has_no_amount(value: object) -> None:
-    """It is compared as it stands."""
+    """A value that is no quantity is compared as it stands."""
     assert quantity(value) is None

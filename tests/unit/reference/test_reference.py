@@ -1,4 +1,4 @@
-"""The reference: what is rendered, how it is read, whose image it takes."""
+"""The reference: how it is rendered and read, and which container takes the candidate's image."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ metadata: {name: portal}
 
 
 def images(reference: Reference) -> list[str]:
-    """Sidecars first."""
+    """The images of the Deployment's containers, sidecars first."""
     pod = reference.the("Deployment")["spec"]["template"]["spec"]
     return [each["image"].text for kind in ("initContainers", "containers") for each in pod[kind]]
 
 
-def text_of_refusal(source: Path) -> str:
-    """What is said about a source that cannot be rendered."""
+def render_error(source: Path) -> str:
+    """The error for a source that cannot be rendered."""
     with pytest.raises(InvalidReferenceError) as refused:
         render(source)
     return str(refused.value)
 
 
 def test_kustomization_is_rendered_as_kubectl_does() -> None:
-    """The overlay's patches are in, and objects come in the order in which kubectl would apply them."""
+    """A kustomization is rendered with its patches, in the order in which kubectl would apply it."""
     local = rendered("local")
 
     assert [str(manifest) for manifest in local.manifests] == [str(each) for each in recorded_reference().manifests]
@@ -39,7 +39,7 @@ def test_kustomization_is_rendered_as_kubectl_does() -> None:
 
 
 def test_yaml_file_is_as_good_as_a_kustomization() -> None:
-    """Helm and kpt users bring what they rendered."""
+    """A file of plain YAML works too, for users who render with Helm or kpt."""
     assert [str(manifest) for manifest in render(RECORDED / "reference" / "local.yaml").manifests] == [
         "Namespace backstage",
         "ServiceAccount backstage/backstage",
@@ -55,7 +55,7 @@ def test_yaml_file_is_as_good_as_a_kustomization() -> None:
 
 
 def test_directory_of_yaml_is_read_file_by_file_and_lists_are_opened(tmp_path: Path) -> None:
-    """Empty documents are none; objects without a namespace get the one that is given, if they belong into one."""
+    """Empty documents are skipped, Lists are opened, and namespaced objects without a namespace get the given one."""
     (tmp_path / "a.yaml").write_text("---\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: elsewhere}\n")
     (tmp_path / "b.yml").write_text(
         "apiVersion: v1\nkind: List\nitems:\n"
@@ -71,7 +71,7 @@ def test_directory_of_yaml_is_read_file_by_file_and_lists_are_opened(tmp_path: P
 
 
 def test_dates_are_strings_as_in_kubernetes(tmp_path: Path) -> None:
-    """YAML has dates, JSON and Kubernetes have none."""
+    """A date in YAML is read as a string, as JSON and Kubernetes have no dates."""
     source = tmp_path / "service.yaml"
     source.write_text(SERVICE.replace("{name: portal}", "{name: portal, annotations: {released: 2026-11-22}}"))
 
@@ -79,10 +79,10 @@ def test_dates_are_strings_as_in_kubernetes(tmp_path: Path) -> None:
 
 
 def test_source_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    """With the place where it was looked for."""
+    """The error names the path that does not exist."""
     source = tmp_path / "nowhere"
 
-    assert text_of_refusal(source) == (
+    assert render_error(source) == (
         f"expected: manifests at {source}\n"
         f"seen: [Errno 2] No such file or directory: '{source}'\n"
         f"look next: kubectl apply --dry-run=client -f {source}"
@@ -90,9 +90,9 @@ def test_source_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_kustomization_that_cannot_be_rendered_is_refused_with_kubectls_words(tmp_path: Path) -> None:
-    """It says which file is missing."""
+    """The error quotes kubectl, which names the missing file."""
     (tmp_path / "kustomization.yaml").write_text("resources: [missing.yaml]\n")
-    text = text_of_refusal(tmp_path)
+    text = render_error(tmp_path)
 
     assert text.startswith(f"expected: kustomization {tmp_path} to be rendered\nseen: error: ")
     assert "missing.yaml" in text
@@ -109,25 +109,23 @@ def test_kustomization_that_cannot_be_rendered_is_refused_with_kubectls_words(tm
     ],
 )
 def test_yaml_of_something_else_is_refused(tmp_path: Path, text: str, expected: str, seen: str) -> None:
-    """Nothing is guessed about what is no list of objects."""
+    """YAML that is not a list of distinct Kubernetes objects is an error."""
     source = tmp_path / "reference.yaml"
     source.write_text(text)
 
-    assert text_of_refusal(source) == (
-        f"expected: {expected.format(source)}\nseen: {seen}\nlook next: [reference] source"
-    )
+    assert render_error(source) == (f"expected: {expected.format(source)}\nseen: {seen}\nlook next: [reference] source")
 
 
 def test_text_that_is_no_yaml_is_refused(tmp_path: Path) -> None:
-    """With the line."""
+    """A syntax error is reported with its line and column."""
     source = tmp_path / "reference.yaml"
     source.write_text("kind: [Service")
 
-    assert "line 1, column 7" in text_of_refusal(source)
+    assert "line 1, column 7" in render_error(source)
 
 
 def test_candidates_image_takes_the_place_of_the_only_containers() -> None:
-    """The sidecar keeps its own, and the reference that it was made from stays as it was."""
+    """The candidate replaces the only container's image in a copy; the sidecar and the original stay unchanged."""
     reference = recorded_reference()
 
     assert images(reference.with_image(CANDIDATE)) == ["lab.local/cloud-sql-proxy:lab", CANDIDATE]
@@ -135,14 +133,14 @@ def test_candidates_image_takes_the_place_of_the_only_containers() -> None:
 
 
 def test_candidates_image_goes_to_the_container_that_is_named() -> None:
-    """A sidecar, too."""
+    """The candidate goes to the container that the user names, even if it is a sidecar."""
     reference = recorded_reference()
 
     assert images(reference.with_image(CANDIDATE, "cloud-sql-proxy")) == [CANDIDATE, "lab.local/backstage:lab"]
 
 
 def test_candidates_image_is_refused_where_several_containers_could_take_it() -> None:
-    """The user says which."""
+    """With several containers the user has to name one."""
     several = with_patch(
         recorded_reference(), "Deployment", "/spec/template/spec/containers/-", {"name": "web", "image": "web"}
     )
@@ -158,7 +156,7 @@ def test_candidates_image_is_refused_where_several_containers_could_take_it() ->
 
 
 def test_candidates_image_is_refused_where_no_container_can_take_it() -> None:
-    """A container that is not there is most likely misspelt."""
+    """A container name that does not exist is an error that lists the ones that do."""
     with pytest.raises(InvalidReferenceError, match=r"^expected: one container web for image x in") as refused:
         recorded_reference().with_image("x", "web")
 
@@ -166,7 +164,7 @@ def test_candidates_image_is_refused_where_no_container_can_take_it() -> None:
 
 
 def test_object_is_found_by_kind_if_it_is_the_only_one() -> None:
-    """None or several are an error that lists what there is."""
+    """None or several objects of a kind are an error that lists what there is."""
     reference = recorded_reference()
     two = with_object(reference, '{"kind": "Service", "metadata": {"name": "other", "namespace": "backstage"}}')
 
@@ -184,7 +182,7 @@ def test_object_is_found_by_kind_if_it_is_the_only_one() -> None:
 
 
 def test_fields_know_their_path_and_have_the_type_that_is_asked_for() -> None:
-    """What is absent, or of another type, is empty rather than an error."""
+    """A field that is absent or of another type reads as empty and raises no error."""
     deployment = recorded_reference().the("Deployment")
     request = next(iter(deployment["spec"]["template"]["spec"]["containers"]))["resources"]["requests"]["memory"]
     label = deployment["metadata"]["labels"]["app.kubernetes.io/name"]

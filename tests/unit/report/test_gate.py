@@ -1,4 +1,4 @@
-"""What a pipeline is told about a verdict."""
+"""The promotion gate: whether a verdict allows an image to be promoted, and why not."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ VALIDATOR = jsonschema.Draft202012Validator(json.loads((ROOT / "docs" / "verdict
 
 
 def refused(image: str = IMAGE, **changed: object) -> str:
-    """The sentence for a verdict that differs so."""
+    """The refusal for the accepted verdict with these fields changed; empty if the image may be promoted."""
     return refusal(Field({**ACCEPTED, **changed}), Promotion(image, "staging", timedelta(hours=2)), NOW)
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A verdict of just now that lets the image be promoted."""
+    """A verdict that has just been written and allows the image to be promoted."""
     written = tmp_path / "verdict.json"
     written.write_text(json.dumps({**ACCEPTED, "ended": datetime.now(UTC).isoformat(timespec="seconds")}))
     return written
 
 
 def test_accepted_image_may_be_promoted() -> None:
-    """The very digest that was tested, whatever it was called."""
+    """The digest decides, whatever name the image has."""
     assert [refused(), refused(f"elsewhere.example/portal@{DIGEST}")] == ["", ""]
 
 
 def test_one_name_with_two_digests_is_no_acceptance_of_either() -> None:
-    """Under a tag as under two digests: a release was being rolled out."""
+    """Two digests under one name accept neither, as a rollout was under way during the run."""
     expected = f"expected: a run that tested {DIGEST} alone; seen: {OTHER} under the same name; "
 
     assert refused(tested={"images": {"registry.example:5000/backstage:1": [IMAGE, OTHER]}}).startswith(expected)
@@ -62,7 +62,7 @@ def test_one_name_with_two_digests_is_no_acceptance_of_either() -> None:
 
 
 def test_clocks_may_differ_a_little() -> None:
-    """A run that ended a moment from now is one of just now."""
+    """A run that ends 30 s in the future is still accepted, as clocks differ."""
     assert refused(ended="2026-01-02T00:00:30+00:00") == ""
 
 
@@ -162,12 +162,12 @@ def test_clocks_may_differ_a_little() -> None:
     ],
 )
 def test_anything_else_is_refused_in_one_sentence(image: str, changed: dict[str, object], sentence: str) -> None:
-    """Another digest, too old, from the future, not accepted, of elsewhere, chaos, a tag, half tested."""
+    """Each refusal is one sentence with what was expected, what was seen and where to look next."""
     assert refused(image, **changed) == sentence
 
 
 def test_command_says_whether_to_promote(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By its exit code, and in words."""
+    """The exit code is 0 or 1, and the output names the reason."""
     codes = [main([str(file), f"--image={IMAGE}"]), main([str(file), f"--image={IMAGE}", "--environment=canary"])]
 
     assert codes == [0, 1]
@@ -178,7 +178,7 @@ def test_command_says_whether_to_promote(file: Path, capsys: pytest.CaptureFixtu
 
 
 def test_command_refuses_what_is_older_than_its_limit(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A day, or what `--max-age` says."""
+    """A verdict may be one day old, or as old as `--max-age` allows."""
     ended = (datetime.now(UTC) - timedelta(hours=25)).isoformat(timespec="seconds")
     file.write_text(json.dumps({**ACCEPTED, "ended": ended}))
 
@@ -193,7 +193,7 @@ def test_command_refuses_what_is_older_than_its_limit(file: Path, capsys: pytest
 
 @pytest.mark.parametrize("limit", ["0", "-5", "nan", "soon"])
 def test_limit_that_is_none_is_a_usage_error(file: Path, limit: str) -> None:
-    """Which does not promote, either."""
+    """An invalid `--max-age` ends with exit code 2, which promotes nothing."""
     with pytest.raises(SystemExit) as ended:
         main([str(file), f"--image={IMAGE}", f"--max-age={limit}"])
 
@@ -219,27 +219,27 @@ def test_limit_that_is_none_is_a_usage_error(file: Path, limit: str) -> None:
 def test_file_that_is_no_verdict_says_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | dict[str, object], seen: str
 ) -> None:
-    """Which is not the same as a refusal; the published schema refuses it, too."""
+    """An invalid file ends with exit code 6 instead of a refusal, and the published schema rejects it, too."""
     file = tmp_path / "verdict.json"
     file.write_text(content if isinstance(content, str) else json.dumps({**ACCEPTED, **content}))
 
     assert main([str(file), f"--image={IMAGE}"]) == 6
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     what, look_next = (
         ("a verdict", "the run that should write it") if content == "{" else
         ("a verdict of schema 1", "docs/verdict.schema.json")
     )  # fmt: skip
-    assert told == f"expected: {what} in {file}; seen: {seen}; look next: {look_next}\n"
+    assert message == f"expected: {what} in {file}; seen: {seen}; look next: {look_next}\n"
     assert content == "{" or not VALIDATOR.is_valid(json.loads(file.read_text()))
 
 
 def test_what_is_accepted_here_has_the_published_form() -> None:
-    """Or the tests above would prove little."""
+    """The verdict that these tests start from is valid by the published schema."""
     VALIDATOR.validate(ACCEPTED)
 
 
 def test_file_that_is_not_there_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As after a run that was killed."""
+    """A missing file, as after a run that was killed, ends with exit code 6."""
     file = tmp_path / "verdict.json"
 
     assert main([str(file), f"--image={IMAGE}"]) == 6

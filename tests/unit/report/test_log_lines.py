@@ -1,4 +1,4 @@
-"""What a log gets to read of a run."""
+"""The structured log lines that a run writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEPT = CheckResult(
 
 
 def test_broken_check_is_an_error_that_names_promise_and_evidence() -> None:
-    """Everything that a person needs in one line, and fields to search by."""
+    """The message is enough for a reader, and the fields are there to search by."""
     line = log_lines.of_check(BROKEN, "prod", NOW)
 
     assert line == {
@@ -45,7 +45,7 @@ def test_broken_check_is_an_error_that_names_promise_and_evidence() -> None:
 
 
 def test_kept_check_tells_its_figures() -> None:
-    """Without a reason there is none in the line."""
+    """A kept check logs what it measured, and has no fields for a reason."""
     line = log_lines.of_check(KEPT, "prod", NOW)
 
     assert (line["severity"], line["message"]) == ("INFO", "https kept: It lasts.")
@@ -58,7 +58,7 @@ def test_kept_check_tells_its_figures() -> None:
     [("no verdict", "ERROR"), ("not observable", "NOTICE"), ("not permitted", "DEBUG")],
 )
 def test_severity_is_one_that_cloud_logging_knows(outcome: Outcome, severity: str) -> None:
-    """What could not be checked is an error, too."""
+    """Each outcome has a severity of Cloud Logging; a check without a verdict is an ERROR."""
     line = log_lines.of_check(CheckResult("https", "test", "It is.", outcome, "why"), "prod", NOW)
 
     assert (line["severity"], line["message"]) == (severity, f"https {outcome}: It is.: why")
@@ -80,7 +80,7 @@ def test_severity_is_one_that_cloud_logging_knows(outcome: Outcome, severity: st
 def test_verdict_is_one_line(
     checks: tuple[CheckResult, ...], problems: tuple[str, ...], severity: str, message: str
 ) -> None:
-    """The word, and what stands first against it."""
+    """The message has the verdict and the first reason against it."""
     run = Run("prod", datetime(2026, 1, 1, 12, 0, tzinfo=UTC), NOW, {"kubernetes": "v1.36.4"})
 
     line = log_lines.of_verdict(Verdict(run, checks, frozenset(), problems))
@@ -100,5 +100,5 @@ def test_verdict_is_one_line(
     ],
 )
 def test_evidence_is_what_was_seen(reason: str, evidence: str) -> None:
-    """In one line of bounded length, whatever the text's form."""
+    """The evidence is what was seen, in one line of at most 200 characters."""
     assert log_lines.evidence_line(reason) == evidence

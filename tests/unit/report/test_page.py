@@ -1,4 +1,4 @@
-"""The page of the report: what it says first, what it tells of every check."""
+"""The HTML report: its headline, the order of its promises, what it shows of every check."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.unit.report.conftest import check, text, verdict
 
 
 def page(found: Verdict, *pictures: Picture, links: dict[str, str] | None = None) -> str:
-    """The page about it."""
+    """The page for this verdict."""
     return report_page.page(found, [("Target", ["https://backstage.test"])], pictures, links or {})
 
 
@@ -78,12 +78,12 @@ BROKEN = check("https", "broken", "expected: 301\nseen: 404 from 10.0.0.5\nlook 
     ],
 )
 def test_headline_says_what_happened_and_what_to_do(found: Verdict, said: Headline) -> None:
-    """Two lines, for somebody who reads no further."""
+    """The headline is enough for a reader who stops there."""
     assert headline(found) == said
 
 
 def test_promises_that_need_attention_come_first() -> None:
-    """Also one that is required and that nothing was asked of."""
+    """Broken promises come first, then required ones that no check was made for."""
     kept = check("portal", "kept", measured={"slowest answer": (0.25, "s")})
     found = verdict(
         kept, check("https", "kept"), BROKEN, check("load", "not permitted", "no load"), required="drift portal"
@@ -98,7 +98,7 @@ def test_promises_that_need_attention_come_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"),
+    ("reason", "expected"),
     [
         ("expected: a\nseen: b\nc\nlook next: d", "b c"),
         ("expected: a; seen: b; look next: c", "b"),
@@ -107,30 +107,30 @@ def test_promises_that_need_attention_come_first() -> None:
         ("", ""),
     ],
 )
-def test_what_was_seen_is_found_in_every_form_of_a_reason(reason: str, told: str) -> None:
-    """Three lines, one sentence, or no text of ours at all."""
-    assert seen(reason) == told
+def test_what_was_seen_is_found_in_every_form_of_a_reason(reason: str, expected: str) -> None:
+    """What was seen is found in three lines, in one sentence, and in text of other origin."""
+    assert seen(reason) == expected
 
 
 def test_page_tells_all_of_every_check() -> None:
-    """Sentence, outcome, source, figures, reason, evidence."""
+    """Each check shows its sentence, outcome, source, measurements, reason and existing evidence."""
     measured = check("portal", "kept", decided_by=("browser",), measured={"days left": (30.0, "d")}, seconds=1.25)
     with_evidence = check("gateway", "no verdict", "boom", evidence=("evidence/gateway", "gone.txt"))
 
-    told = text(page(verdict(measured, BROKEN, with_evidence), links={"evidence/gateway": "evidence/gateway"}))
+    shown = text(page(verdict(measured, BROKEN, with_evidence), links={"evidence/gateway": "evidence/gateway"}))
 
-    assert told.startswith(
+    assert shown.startswith(
         "✗ Rejected: Backstage on staging Backstage breaks 1 promise: https. Seen: 404 from 10.0.0.5."
     )
-    assert "Target https://backstage.test" in told
-    assert "✓ kept The portal is good. test_portal browser days left: 30 d 1.2 s" in told
-    assert "seen: 404 from 10.0.0.5 look next: curl -v http://backstage.test" in told
-    assert "evidence/gateway" in told
-    assert "gone.txt" not in told
+    assert "Target https://backstage.test" in shown
+    assert "✓ kept The portal is good. test_portal browser days left: 30 d 1.2 s" in shown
+    assert "seen: 404 from 10.0.0.5 look next: curl -v http://backstage.test" in shown
+    assert "evidence/gateway" in shown
+    assert "gone.txt" not in shown
 
 
 def test_what_stopped_the_run_is_told_in_lines() -> None:
-    """Nothing else is known then."""
+    """The problem that stopped a run is shown in three lines."""
     problem = "expected: an API server; seen: none; look next: kubectl cluster-info"
 
     assert "expected: an API server\nseen: none\nlook next: kubectl cluster-info</pre>" in page(
@@ -139,7 +139,7 @@ def test_what_stopped_the_run_is_told_in_lines() -> None:
 
 
 def test_what_a_target_says_is_no_markup() -> None:
-    """A page or an object of the target may contain anything."""
+    """Text from the target is escaped, as it may contain anything."""
     shown = page(verdict(check("https", "broken", "seen: <script>alert(1)</script>")))
 
     assert "<script" not in shown

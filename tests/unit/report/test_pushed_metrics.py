@@ -1,4 +1,4 @@
-"""What is left for alerts: of the last run alone, and of all runs."""
+"""Metrics pushed for alerts: those of the last run, and those that outlast it."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ IN_TWO_DAYS = 1767441615.0
 
 
 def verdict(*checks: CheckResult, problems: tuple[str, ...] = ()) -> Verdict:
-    """A run of 15 s."""
+    """A verdict on these checks after a run of 15 s."""
     return Verdict(Run("prod", BEGAN, ENDED), checks, frozenset(), problems)
 
 
 def samples(text: bytes) -> dict[str, float]:
-    """The series of an exposition, without the common part of their names."""
+    """Samples of a Prometheus exposition, without the common prefix of their names."""
     lines = [line for line in text.decode().splitlines() if not line.startswith("#")]
     pairs = (line.rpartition(" ") for line in lines)
     return {name.removeprefix("backstage_acceptance_"): float(value) for name, _, value in pairs}
 
 
 def test_rejected_run_names_what_is_broken() -> None:
-    """Verdict, promises, checks with their time, and what was seen."""
+    """A rejected run has series for verdict, promises, checks, durations and the evidence of what is broken."""
     assert samples(generate_latest(pushed_metrics.of_run(verdict(KEPT, BROKEN)))) == {
         'verdict{verdict="accepted"}': 0,
         'verdict{verdict="rejected"}': 1,
@@ -53,7 +53,7 @@ def test_rejected_run_names_what_is_broken() -> None:
 
 
 def test_run_without_a_verdict_says_why() -> None:
-    """The first reason."""
+    """A run without a verdict has a series with its first problem."""
     found = samples(generate_latest(pushed_metrics.of_run(verdict(problems=("expected: a cluster; seen: none",)))))
 
     assert found['verdict{verdict="no verdict"}'] == 1
@@ -69,12 +69,12 @@ def test_run_without_a_verdict_says_why() -> None:
     ],
 )
 def test_only_what_a_run_knows_replaces_what_was_known(found: Verdict, kept: set[str]) -> None:
-    """A rejected run does not touch the time of the last success."""
+    """A run pushes only what it knows, so that a rejected one keeps the time of the last success."""
     assert set(samples(generate_latest(pushed_metrics.lasting(found)))) == kept
 
 
 def test_end_of_the_certificate_is_a_time() -> None:
-    """Two days after the run."""
+    """The days that a certificate is still valid become a timestamp, counted from the end of the run."""
     found = samples(generate_latest(pushed_metrics.lasting(verdict(KEPT))))
 
     assert found["certificate_not_after_timestamp_seconds"] == IN_TWO_DAYS
@@ -82,27 +82,27 @@ def test_end_of_the_certificate_is_a_time() -> None:
 
 
 class Pushgateway(ThreadingHTTPServer):
-    """Remembers what was pushed."""
+    """A Pushgateway that records what is pushed."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Taking)
+        super().__init__(("127.0.0.1", 0), PushHandler)
         self.pushed: list[tuple[str, str, dict[str, float]]] = []
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """URL of the server, with the port that the system chose."""
         return f"http://127.0.0.1:{self.server_port}"
 
 
-class Taking(BaseHTTPRequestHandler):
-    """Takes everything."""
+class PushHandler(BaseHTTPRequestHandler):
+    """Accepts every push."""
 
     server: Pushgateway
 
     def do_PUT(self) -> None:
-        """Remember it."""
+        """Record method, path and samples."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.pushed.append((self.command, self.path, samples(body)))
         self.send_response(200)
@@ -116,13 +116,13 @@ class Taking(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def pushgateway() -> Iterator[Pushgateway]:
-    """One that takes everything."""
+    """A Pushgateway that accepts every push."""
     with running(Pushgateway()) as server:
         yield server
 
 
 def test_last_run_replaces_and_what_lasts_is_added(pushgateway: Pushgateway) -> None:
-    """PUT takes away what is not in it, POST leaves it."""
+    """The last run's metrics replace their group by PUT; lasting metrics are merged by POST."""
     pushed_metrics.push(verdict(KEPT, BROKEN), pushgateway.url)
 
     [run, rest] = pushgateway.pushed

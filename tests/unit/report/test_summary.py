@@ -1,9 +1,8 @@
-"""What a reviewer of a pipeline sees."""
+"""The summary that a reviewer of a pipeline reads."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,12 +22,12 @@ TESTED = {"images": {"registry.example/backstage:1": [f"registry.example/backsta
 
 
 def check(promise: str, outcome: Outcome, seen: str = "") -> CheckResult:
-    """A check that ended so."""
+    """A check with this outcome."""
     reason = "" if outcome == "kept" else f"expected: something else\nseen: {seen}\nlook next: kubectl get it"
     return CheckResult(promise, f"test_{promise}", "It works.", outcome, reason)
 
 
-def told(
+def summary_of(
     *checks: CheckResult, required: str = "", problems: tuple[str, ...] = (), tested: dict[str, object] | None = None
 ) -> str:
     """The summary of a run with these checks."""
@@ -38,8 +37,8 @@ def told(
 
 
 def test_accepted_run_is_told_in_few_lines() -> None:
-    """The word, how many promises, how long, which digest."""
-    assert told(check("https", "kept"), check("drift", "kept")) == (
+    """An accepted run shows verdict, number of promises, duration and digests."""
+    assert summary_of(check("https", "kept"), check("drift", "kept")) == (
         "## ✓ staging: accepted\n"
         "\n"
         "2 of 2 promises kept, in 3 min 49 s.\n"
@@ -49,8 +48,8 @@ def test_accepted_run_is_told_in_few_lines() -> None:
 
 
 def test_broken_promises_come_first_with_what_was_seen() -> None:
-    """Before those without a verdict; the first check of each, and where to look."""
-    page = told(
+    """Broken promises come before those without a verdict, each with its first check and where to look next."""
+    page = summary_of(
         check("https", "kept"),
         check("portal", "no verdict", "no answer of DNS"),
         check("database", "broken", "FATAL: login refused"),
@@ -71,8 +70,8 @@ def test_broken_promises_come_first_with_what_was_seen() -> None:
 
 
 def test_what_was_left_out_is_not_taken_for_kept() -> None:
-    """By promise, with the number of checks; what is required and was not checked stands against acceptance."""
-    page = told(
+    """Promises that were left out are listed with their checks, and a required one prevents acceptance."""
+    page = summary_of(
         check("https", "kept"),
         check("disruption", "not permitted", "it"),
         check("disruption", "not permitted", "it"),
@@ -95,22 +94,24 @@ def test_what_was_left_out_is_not_taken_for_kept() -> None:
 
 
 def test_cost_of_a_fault_is_told() -> None:
-    """Of chaos, which requires nothing; of an acceptance the report has the figures."""
+    """Measurements are listed for a chaos run only, which requires no promise; others have them in the report."""
     measured = {"longest outage": (0.4, "s"), "requests": (806.0, ""), "recovery": (20.25, "s")}
     attack = replace(check("pods", "kept"), check="test_loss_of_a_pod", measured=measured)
 
-    assert "\n\n- test_loss_of_a_pod: longest outage 0.4 s, requests 806, recovery 20.25 s\n" in told(attack)
-    assert "outage" not in told(attack, required="pods")
+    assert "\n\n- test_loss_of_a_pod: longest outage 0.4 s, requests 806, recovery 20.25 s\n" in summary_of(attack)
+    assert "outage" not in summary_of(attack, required="pods")
 
 
 def test_run_that_could_not_begin_says_why() -> None:
-    """Nothing was checked, and that is not zero promises kept out of none without a reason."""
-    assert "\n- expected: a cluster \\| seen: none\n" in told(problems=("expected: a cluster | seen: none",), tested={})
+    """A run that could not start shows its problem."""
+    assert "\n- expected: a cluster \\| seen: none\n" in summary_of(
+        problems=("expected: a cluster | seen: none",), tested={}
+    )
 
 
 def test_what_was_seen_is_text_and_short() -> None:
-    """No markup of an answer gets into the page, and no wall of text."""
-    page = told(check("portal", "broken", "<script>`a|b` " + "x" * 500))
+    """Text from the target is escaped and shortened."""
+    page = summary_of(check("portal", "broken", "<script>`a|b` " + "x" * 500))
 
     row = next(line for line in page.splitlines() if line.startswith("| portal"))
     assert "&lt;script>\\`a\\|b\\` xxx" in row
@@ -119,24 +120,24 @@ def test_what_was_seen_is_text_and_short() -> None:
 
 
 def test_command_prints_it_without_any_package(tmp_path: Path) -> None:
-    """A pipeline may ask where the suite's packages are not installed."""
+    """The command needs only the standard library, as a pipeline may run it without the suite's packages."""
     file = tmp_path / "verdict.json"
     run = Run("staging", BEGAN, BEGAN, TESTED)
     file.write_text(json.dumps(Verdict(run, (check("https", "kept"),), frozenset()).as_json()))
-    bare = [sys.executable, "-S", "-m", "fixtures.summary", str(file)]  # -S: no site-packages
+    bare = [sys.executable, "-S", "-m", "fixtures.summary", str(file)]  # -S: without site-packages
 
-    done = subprocess.run(bare, cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ})
+    done = subprocess.run(bare, cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert done.stdout.startswith("## ✓ staging: accepted\n")
 
 
 def test_file_that_is_no_verdict_is_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A run that was killed leaves none; the summary says so, rather than nothing."""
+    """A missing file, as after a run that was killed, is summarized as no verdict."""
     assert main([str(tmp_path / "verdict.json")]) == 6
     assert capsys.readouterr().out.startswith("## ? no verdict\n\nexpected: a verdict in ")
 
 
 def test_without_a_file_it_says_how(capsys: pytest.CaptureFixture[str]) -> None:
-    """A usage error."""
+    """A missing argument is a usage error."""
     assert main([]) == 2
     assert capsys.readouterr().err == "usage: python -m fixtures.summary results/latest/verdict.json\n"

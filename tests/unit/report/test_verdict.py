@@ -1,4 +1,4 @@
-"""What checks add up to."""
+"""The verdict: how the outcomes of checks add up."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ RUN = Run("local", datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 2, 
 
 
 def check(promise: str, outcome: Outcome, reason: str = "") -> CheckResult:
-    """A check of a promise."""
+    """A check of a promise with this outcome."""
     return CheckResult(promise, f"test_{promise}", f"{promise} is kept.", outcome, reason)
 
 
 def verdict(*checks: CheckResult, required: str = "", problems: tuple[str, ...] = ()) -> Verdict:
-    """The verdict on some checks."""
+    """A verdict on these checks; `required` lists promises, separated by spaces."""
     return Verdict(RUN, checks, frozenset(required.split()), problems)
 
 
@@ -32,19 +32,19 @@ def verdict(*checks: CheckResult, required: str = "", problems: tuple[str, ...] 
     ],
 )
 def test_promise_is_what_the_worst_of_its_checks_says(outcomes: tuple[Outcome, ...], rolled_up: Outcome) -> None:
-    """One broken check breaks a promise; what may not be looked at neither keeps nor breaks it."""
+    """One broken check breaks a promise; checks that were left out neither keep nor break it."""
     assert verdict(*(check("https", each) for each in outcomes)).promises == {"https": rolled_up}
 
 
 def test_accepted_when_all_that_is_required_is_kept() -> None:
-    """What the environment does not permit stands in the way of nothing that is required."""
+    """A promise that is not required and not permitted does not prevent acceptance."""
     found = verdict(check("https", "kept"), check("disruption", "not permitted"), required="https")
 
     assert (found.word, found.exit_code, found.reasons) == ("accepted", 0, ())
 
 
 def test_rejected_names_every_reason_broken_first() -> None:
-    """Broken and no verdict together: rejected, and both are named."""
+    """A broken promise rejects the run, and the reasons list it before promises without a verdict."""
     found = verdict(
         check("metrics", "no verdict", "expected: x\nseen: y\nlook next: z"),
         check("https", "broken", "expected: a\nseen: b"),
@@ -70,12 +70,12 @@ def test_rejected_names_every_reason_broken_first() -> None:
     ],
 )
 def test_no_verdict_where_something_stays_open(found: Verdict, reason: str) -> None:
-    """Nothing checked, a required promise not judged, an error of the surroundings: none of it promotes."""
+    """There is no verdict if nothing was checked, a required promise is open, or a problem stopped the run."""
     assert (found.word, found.exit_code, found.reasons) == ("no verdict", 6, (reason,))
 
 
 def test_verdict_as_json() -> None:
-    """What a pipeline reads."""
+    """The JSON that a pipeline reads has all fields."""
     measured = CheckResult(
         "https",
         "test_a",

@@ -1,4 +1,4 @@
-"""The published form of verdict.json, and what a run writes: neither may change without the other."""
+"""The published schema of verdict.json and what a run writes: neither may change without the other."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ KEPT = CheckResult(
 
 
 def check(outcome: Outcome) -> CheckResult:
-    """A check that ended so."""
+    """A check with this outcome."""
     return CheckResult("portal", "test_page", "The page opens.", outcome, "expected: a\nseen: b\nlook next: c")
 
 
 def content(*checks: CheckResult, required: str = "https", problems: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What a run with these checks writes, as it is read."""
+    """The JSON of a run with these checks."""
     written = Verdict(RUN, checks, frozenset(required.split()), problems).as_json()
     return dict(json.loads(json.dumps(written)))
 
 
 def test_schema_is_one() -> None:
-    """Of the draft that it names."""
+    """The schema is valid by the draft that it names."""
     jsonschema.Draft202012Validator.check_schema(PUBLISHED)
 
 
@@ -63,19 +63,19 @@ def test_schema_is_one() -> None:
     ],
 )
 def test_what_a_run_writes_has_the_published_form(written: dict[str, Any]) -> None:
-    """Accepted, rejected, no verdict; also of a run that came to nothing."""
+    """Every kind of verdict is valid by the schema, also that of a run without checks."""
     VALIDATOR.validate(written)
 
 
 def test_run_that_could_not_begin_has_the_published_form() -> None:
-    """Nothing is known of what was tested."""
+    """A run that tested nothing is valid by the schema."""
     written = Verdict(Run("prod", RUN.began, RUN.ended), (), frozenset(), ("no cluster",)).as_json()
 
     VALIDATOR.validate(json.loads(json.dumps(written)))
 
 
 def test_published_words_are_those_of_the_code() -> None:
-    """Every verdict, exit code and outcome, and no other."""
+    """The schema lists exactly the verdicts, exit codes and outcomes of the code."""
     properties = PUBLISHED["properties"]
 
     assert properties["schema"]["const"] == SCHEMA
@@ -101,7 +101,7 @@ def test_published_words_are_those_of_the_code() -> None:
     ],
 )
 def test_what_contradicts_itself_has_not(pointer: str, value: object, complaint: str) -> None:
-    """A schema that takes everything would be worth nothing."""
+    """The schema rejects contradictory fields and unknown ones."""
     written = copy.deepcopy(content(KEPT))
     *path, last = pointer.split("/")
     inner: Any = written
@@ -113,7 +113,7 @@ def test_what_contradicts_itself_has_not(pointer: str, value: object, complaint:
 
 
 def test_every_field_is_required_and_explained() -> None:
-    """A reader can rely on all of them."""
+    """Every field is required, so that a reader can rely on it."""
     for part in (PUBLISHED, PUBLISHED["$defs"]["check"]):
         assert sorted(part["required"]) == sorted(part["properties"])
     assert (Path(ROOT) / "docs" / "verdict.schema.json").read_text().isascii()

@@ -1,4 +1,4 @@
-"""The way of secrets into pods, asked of an API server that has what the lab had: pods, statuses, classes."""
+"""Delivery of secrets into pods, read from an API server with the lab's recorded pods, statuses and classes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tests.unit.patched import RECORDED, patched, recorded_reference
 CSI = "/apis/secrets-store.csi.x-k8s.io/v1"
 STATUSES = json.loads((RECORDED / "secrets" / "statuses.json").read_text())
 POD, OTHER = (dict(each.body) for each in render(RECORDED / "workload" / "pods.yaml").manifests)
+NAME = Field(POD)["metadata"]["name"].text
 [OWNER] = Field(POD)["metadata"]["ownerReferences"]
 REPLICA_SET: Body = {
     "kind": "ReplicaSet",
@@ -43,7 +44,7 @@ KINDS = {
 
 @dataclass
 class Lab:
-    """What the API server and Secret Manager have."""
+    """The objects that the API server and Secret Manager serve."""
 
     pods: list[Body] = field(default_factory=lambda: [POD])
     sets: list[Body] = field(default_factory=lambda: [REPLICA_SET])
@@ -52,7 +53,7 @@ class Lab:
     state: str = "ENABLED"
 
     def kubernetes(self, request: Request) -> Answer:
-        """An answer of the API server."""
+        """The API server's answer to a request."""
         path = request.path.partition("?")[0]
         if path in KINDS:
             named = [{"name": name, "kind": kind, "namespaced": True} for name, kind in KINDS[path].items()]
@@ -64,7 +65,7 @@ class Lab:
         return as_json(dict(self.classes[name])) if name in self.classes else as_json({"kind": "Status"}, 404)
 
     def google(self, request: httpx.Request) -> httpx.Response:
-        """An answer of Secret Manager."""
+        """Secret Manager's answer to a request."""
         secret = request.url.path.removeprefix("/v1/").rpartition("/")[0]
         return httpx.Response(200, json={"name": f"{secret}/{self.version}", "state": self.state})
 
@@ -77,7 +78,7 @@ def lab() -> Lab:
 
 @pytest.fixture
 def delivery(lab: Lab) -> Iterator[Delivery]:
-    """As the reference has it, asked of that lab."""
+    """The delivery for the lab's reference, read from that lab."""
     google = GoogleApis(lambda: "token", timeout=1, transport=httpx.MockTransport(lab.google))
     with serving(lab.kubernetes) as server, google:
         client = ApiClient(server.configuration())
@@ -85,7 +86,7 @@ def delivery(lab: Lab) -> Iterator[Delivery]:
 
 
 def test_pods_are_those_of_the_deployments_replica_sets(lab: Lab, delivery: Delivery) -> None:
-    """A pod with the same labels may be somebody else's; one that is not Ready, or leaves, does not serve."""
+    """Pods are found by owner, not by labels; a terminating one is listed but not Ready."""
     stranger = patched(OTHER, "/metadata/ownerReferences/0/uid", "another")
     leaving = patched(OTHER, "/metadata/deletionTimestamp", "2026-01-01T00:00:00Z")
     lab.pods = [POD, stranger, leaving]
@@ -93,24 +94,24 @@ def test_pods_are_those_of_the_deployments_replica_sets(lab: Lab, delivery: Deli
     found = pods_of(delivery.deployment, delivery.client)
 
     assert [pod.terminating for pod in found] == [False, True]
-    assert [pod.name for pod in delivery.ready_pods()] == [POD["metadata"]["name"]]  # type: ignore[index]
+    assert [pod.name for pod in delivery.ready_pods()] == [NAME]
 
 
 def test_all_is_delivered(delivery: Delivery) -> None:
-    """Every Ready pod has every secret, as new as Secret Manager has it, and the next pod would get them, too."""
+    """Every Ready pod has every secret in Secret Manager's newest version, and a new pod would get them, too."""
     assert delivery.incomplete() == delivery.outdated() == delivery.unusable() == ()
     assert [each.body for each in delivery.live_classes()] == [CLASS.body]
 
 
 def test_without_a_ready_pod_nothing_is_delivered(lab: Lab, delivery: Delivery) -> None:
-    """All of none is no promise kept."""
+    """Without a Ready pod nothing proves that secrets are delivered."""
     lab.pods = []
 
     assert delivery.incomplete() == delivery.outdated() == ("no Ready pod",)
 
 
 def test_pod_without_a_status_has_no_secrets(lab: Lab, delivery: Delivery) -> None:
-    """The driver never told that it mounted anything."""
+    """A pod without a SecretProviderClassPodStatus is reported with each secret that it should have."""
     lab.pods = [patched(POD, "/metadata/name", "backstage-new")]
 
     found = delivery.incomplete()
@@ -120,17 +121,17 @@ def test_pod_without_a_status_has_no_secrets(lab: Lab, delivery: Delivery) -> No
 
 
 def test_rotated_secret_is_old_in_the_pod(lab: Lab, delivery: Delivery) -> None:
-    """All six, by name."""
+    """After a rotation each secret of the pod is reported by name as outdated."""
     lab.version = "2"
 
     found = delivery.outdated()
 
     assert len(found) == 6
-    assert found[0] == f"pod {POD['metadata']['name']}: backstage-github-token in version 1, not 2"  # type: ignore[index]
+    assert found[0] == f"pod {NAME}: backstage-github-token in version 1, not 2"
 
 
 def test_class_that_asks_for_a_disabled_version_starts_no_pod(lab: Lab, delivery: Delivery) -> None:
-    """The live class counts as well as the reference's; one that is not there asks for nothing."""
+    """A disabled version is reported even if only the reference, and not the cluster, has the class."""
     lab.state, lab.classes = "DISABLED", {}
 
     found = delivery.unusable()
@@ -140,7 +141,7 @@ def test_class_that_asks_for_a_disabled_version_starts_no_pod(lab: Lab, delivery
 
 
 def test_files_are_told_by_container(delivery: Delivery) -> None:
-    """Where the class says, below where the volume is mounted."""
+    """File paths are the mount path joined with the paths in the class."""
     [(container, files)] = delivery.files()
 
     assert container == "backstage"

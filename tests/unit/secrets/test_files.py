@@ -1,4 +1,4 @@
-"""A secret's file: what is asked inside the container, and what is said of it."""
+"""A secret's file: which commands run in the container, and how the result is reported."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from fixtures.secrets.files import SecretFile, secret_files
 FILE = "/secrets/token"
 GOOD = f"test -f {FILE} && test -s {FILE} && test -r {FILE} && test ! -w {FILE}"
 LINUX: Mapping[str, int | str] = {"uname -s": "Linux", "cat /etc/os-release": "", "uname -m": "x86_64"}
-THERE = {**LINUX, GOOD: 1, f"test -f {FILE}": 0, f"stat -Lc %u {FILE}": "0", f"stat -Lc %a {FILE}": "640"}
+PRESENT = {**LINUX, GOOD: 1, f"test -f {FILE}": 0, f"stat -Lc %u {FILE}": "0", f"stat -Lc %a {FILE}": "640"}
 
 
 @dataclass(frozen=True)
-class Inside(Container):
-    """A container whose shell has these answers: an exit code, or text; else it answers no."""
+class FakeContainer(Container):
+    """A container whose shell knows these commands, with an exit code or output; others exit with 1."""
 
     answers: Mapping[str, int | str]
 
     def run(self, *words: str) -> Output:
-        """As the shell would."""
+        """The output of the shell command, which is the third word."""
         answer = self.answers.get(words[2], 1)
         return Output(answer, b"", b"") if isinstance(answer, int) else Output(0, answer.encode(), b"")
 
 
 def found(answers: Mapping[str, int | str]) -> SecretFile:
-    """What is found in such a container."""
-    [file] = secret_files(Inside(ApiClient(), "backstage", "portal-1", "backstage", 1, answers), [FILE])
+    """The secret's file as read in a container with these answers."""
+    [file] = secret_files(FakeContainer(ApiClient(), "backstage", "portal-1", "backstage", 1, answers), [FILE])
     return file
 
 
 def test_good_file_takes_one_question() -> None:
-    """There, not empty, readable, not writable."""
+    """A file that exists and is not empty, readable and not writable is checked with one command."""
     file = found({GOOD: 0})
 
     assert file.good
@@ -47,20 +47,20 @@ def test_good_file_takes_one_question() -> None:
     ("answers", "words"),
     [
         ({**LINUX, GOOD: 1}, "no file /secrets/token"),
-        ({**THERE, f"stat -Lc %s {FILE}": "9"}, "/secrets/token (owner 0, mode 0640) not readable"),
+        ({**PRESENT, f"stat -Lc %s {FILE}": "9"}, "/secrets/token (owner 0, mode 0640) not readable"),
         (
-            {**THERE, f"stat -Lc %s {FILE}": "0", f"test -r {FILE}": 0},
+            {**PRESENT, f"stat -Lc %s {FILE}": "0", f"test -r {FILE}": 0},
             "/secrets/token (owner 0, mode 0640) empty",
         ),
         (
-            {**THERE, f"stat -Lc %s {FILE}": "0", f"test -w {FILE}": 0},
+            {**PRESENT, f"stat -Lc %s {FILE}": "0", f"test -w {FILE}": 0},
             "/secrets/token (owner 0, mode 0640) empty, not readable, writable",
         ),
     ],
     ids=["absent", "not readable", "empty", "all at once"],
 )
 def test_bad_file_is_told_in_full(answers: Mapping[str, int | str], words: str) -> None:
-    """Whose it is and its mode besides, never how long it is."""
+    """A bad file is reported with owner, mode and all of its faults, never with its length."""
     file = found(answers)
 
     assert not file.good
@@ -68,9 +68,9 @@ def test_bad_file_is_told_in_full(answers: Mapping[str, int | str], words: str) 
 
 
 def test_image_without_stat_is_no_verdict() -> None:
-    """The file may be good or not."""
+    """Without `stat` in the image the file cannot be judged."""
     with pytest.raises(CommandNotRunError) as failed:
-        found({**THERE, f"stat -Lc %s {FILE}": 127})
+        found({**PRESENT, f"stat -Lc %s {FILE}": 127})
 
     assert str(failed.value) == (
         "expected: test, stat and uname in container backstage of pod backstage/portal-1\n"

@@ -1,4 +1,4 @@
-"""Secrets on their way into pods: what is asked for, what was given, what is missing or old."""
+"""Secrets in pods: what the class requests, what was mounted, what is missing or outdated."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.unit.patched import ABSENT, RECORDED, patched, recorded_reference, wi
 
 [STATUS] = [
     status_of(Field(each)) for each in json.loads((RECORDED / "secrets" / "statuses.json").read_text())
-]  # of POD, as the lab's CSI driver wrote it
+]  # for POD, as the lab's CSI driver wrote it
 POD = next(
     Pod(Field(each.body))
     for each in render(RECORDED / "workload" / "pods.yaml").manifests
@@ -45,12 +45,12 @@ API = "https://secretmanager.googleapis.com"
 
 
 def of_secrets(text: object) -> Manifest:
-    """The class with another text of secrets."""
+    """The class with another `secrets` parameter."""
     return Manifest(patched(CLASS.body, "/spec/parameters/secrets", text))
 
 
 def test_class_asks_for_secrets_as_files() -> None:
-    """Six of them, the first is GitHub's."""
+    """The lab's class requests six secrets, the first of them GitHub's token."""
     found = entries_of(CLASS)
 
     assert len(found) == 6
@@ -60,7 +60,7 @@ def test_class_asks_for_secrets_as_files() -> None:
 
 
 def test_class_may_say_it_otherwise() -> None:
-    """`fileName` is the older word for `path`, regions have secrets of their own, and not everything is a secret."""
+    """The older key `fileName`, regional secrets and Parameter Manager's parameters are read, too."""
     region = "projects/p/locations/us-east4/secrets/s/versions/3"
     parameter = "projects/p/locations/global/parameters/q/versions/v1"
     found = entries_of(of_secrets(json.dumps([{"resourceName": region, "fileName": "s"}, {"resourceName": parameter}])))
@@ -70,12 +70,12 @@ def test_class_may_say_it_otherwise() -> None:
 
 @pytest.mark.parametrize("text", [ABSENT, "", "- [", "SET-BY-OVERLAY", "3"])
 def test_class_that_cannot_be_read_asks_for_nothing(text: object) -> None:
-    """So that what is missing is told, by name."""
+    """A class with an unreadable `secrets` parameter has no entries, so every expected secret is reported missing."""
     assert entries_of(of_secrets(text)) == ()
 
 
 def test_mount_of_template_and_pod() -> None:
-    """Which container has which class where; the pod's token is a volume too, and none of these."""
+    """Mounts are read from a pod template as from a pod, where the projected token is another volume."""
     mount = Mount("backstage", "backstage", "/etc/backstage/secrets")
 
     assert mounts(recorded_reference().the("Deployment")["spec"]["template"]["spec"]) == (mount,)
@@ -92,19 +92,19 @@ def test_mount_of_template_and_pod() -> None:
     ids=["as it is", "another class", "no volume"],
 )
 def test_classes_are_those_that_pods_mount(reference: Reference, names: list[str]) -> None:
-    """The reference may have others, which are nobody's."""
+    """Only classes that the Deployment mounts count; the reference may have others."""
     assert [each.name for each in mounted_classes(reference)] == names
 
 
 def test_status_has_numbers_of_versions() -> None:
-    """The driver names the project by number, so only the last part can be compared."""
+    """Versions are found by secret name: the driver writes project numbers instead of project IDs."""
     assert (STATUS.pod, STATUS.provider_class, STATUS.mounted) == (POD.name, "backstage", True)
     assert STATUS.versions[GITHUB.resource] == "1"
     assert len(STATUS.versions) == 6
 
 
 def without_volume() -> Pod:
-    """The pod, had it been made before the class was mounted."""
+    """The recorded pod as it was before the class became a volume."""
     body: Body = patched(POD.body.mapping, "/spec/volumes", [])
     return Pod(Field(body))
 
@@ -123,14 +123,14 @@ def without_volume() -> Pod:
     ids=["mounted", "nothing is said", "not mounted", "another pod's", "another class's", "no volume", "nor a word"],
 )
 def test_pod_without_its_class(pod: Pod, found: Sequence[MountStatus] | None, words: list[str]) -> None:
-    """Where the driver says nothing at all, a running pod with the volume is proof."""
+    """If the cluster has no statuses at all, a running pod with the volume proves the mount."""
     expected = [f"pod {POD.name}: SecretProviderClass backstage {each}" for each in words]
 
     assert list(unmounted(pod, CLASS, found)) == expected
 
 
 def test_pod_that_was_not_given_everything() -> None:
-    """An entry that came later than the pod, until the driver's next cycle."""
+    """A pod lacks an entry that was added after its start, until the driver's next rotation."""
     fewer = {name: number for name, number in STATUS.versions.items() if name != GITHUB.resource}
 
     assert list(incomplete(POD, CLASS, [STATUS])) == []
@@ -141,13 +141,13 @@ def test_pod_that_was_not_given_everything() -> None:
 
 
 def google(answers: dict[str, httpx.Response]) -> GoogleApis:
-    """Secret Manager with these answers by address."""
+    """Secret Manager with these answers by URL."""
     transport = httpx.MockTransport(lambda request: answers[str(request.url)])
     return GoogleApis(lambda: "token", timeout=1, transport=transport)
 
 
 def test_version_behind_latest_is_asked_for() -> None:
-    """By its number and whether it can be read."""
+    """`latest` is resolved to its number, and the version's state tells whether it can be read."""
     answer = {"name": "projects/1/secrets/backstage-github-token/versions/3", "state": "DISABLED"}
     only = of_secrets(json.dumps([{"resourceName": GITHUB.resource, "path": GITHUB.file}]))
     found = read_versions([only], google({f"{API}/v1/{GITHUB.resource}": httpx.Response(200, json=answer)}), API)
@@ -157,7 +157,7 @@ def test_version_behind_latest_is_asked_for() -> None:
 
 
 def test_version_that_does_not_exist_is_absent() -> None:
-    """Whoever may ask is told so; and a region's secrets are asked of the region, what is no secret of nobody."""
+    """A 404 means absent; regional secrets have their own endpoint, and other resources are not asked for."""
     resource = "projects/p/locations/us-east4/secrets/s/versions/9"
     both = of_secrets(json.dumps([{"resourceName": resource}, {"resourceName": "projects/p/parameters/q/versions/v"}]))
     regional = "https://secretmanager.us-east4.rep.googleapis.com"
@@ -167,7 +167,7 @@ def test_version_that_does_not_exist_is_absent() -> None:
 
 
 def test_identity_that_may_not_ask_cannot_observe() -> None:
-    """No promise is broken by that, and none is kept."""
+    """A 403 makes the check not observable."""
     refused = httpx.Response(403, json={"error": {"message": "Permission denied"}})
     only = of_secrets(json.dumps([{"resourceName": GITHUB.resource}]))
     with pytest.raises(NotObservableError) as failed:
@@ -189,7 +189,7 @@ def test_identity_that_may_not_ask_cannot_observe() -> None:
     ],
 )
 def test_pod_with_another_version(number: str, has: str, words: list[str]) -> None:
-    """Behind a rotation, or ahead of one that was taken back."""
+    """A pod is outdated if its version differs from Secret Manager's in either direction."""
     versions: Versions = {GITHUB: Version(number, "ENABLED")}
     found = replace(STATUS, versions={GITHUB.resource: has})
 

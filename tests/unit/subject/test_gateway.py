@@ -1,4 +1,4 @@
-"""The Gateway: when it counts as programmed, and which listener as one that serves the portal."""
+"""The Gateway: when it is programmed, and which of its listeners serve the portal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.unit.recorded_gateway import HOSTNAME, gateway
 
 
 def test_gateway_of_the_lab_is_programmed_and_has_an_address() -> None:
-    """Its own words, recorded."""
+    """The lab's recorded Gateway is programmed and has one address."""
     read = gateway()
 
     assert programmed(read)
@@ -19,7 +19,7 @@ def test_gateway_of_the_lab_is_programmed_and_has_an_address() -> None:
 
 
 def test_gateway_that_speaks_of_an_earlier_generation_is_not_programmed() -> None:
-    """What the data plane runs is then another spec."""
+    """Conditions of an earlier generation do not count: the data plane still runs that earlier spec."""
     read = gateway("/metadata/generation", 2)
 
     assert not programmed(read)
@@ -27,7 +27,7 @@ def test_gateway_that_speaks_of_an_earlier_generation_is_not_programmed() -> Non
 
 
 def test_gateway_that_is_not_there_is_said_to_be_absent() -> None:
-    """The wait for it says so."""
+    """The wait for an absent Gateway fails with a message that says so."""
     clock = iter([0.0, 5.0])
 
     with pytest.raises(DeadlinePassedError) as failed:
@@ -48,7 +48,7 @@ def test_gateway_that_is_not_there_is_said_to_be_absent() -> None:
 
 
 def test_listener_of_the_lab_serves_the_hostname_with_a_certificate() -> None:
-    """Only the one that browsers come to."""
+    """Only the HTTPS listener serves the portal, not the one for plain HTTP."""
     [listener] = gateway().serving(HOSTNAME)
 
     assert listener.usable
@@ -69,7 +69,7 @@ def test_listener_of_the_lab_serves_the_hostname_with_a_certificate() -> None:
     ],
 )
 def test_certificates_may_be_kept_in_several_places(pointer: str, value: object, certificates: tuple[str, ...]) -> None:
-    """In a Secret, at Google by name, or in a certificate map."""
+    """Certificates are found in Secrets, in pre-shared certificates and in a certificate map."""
     [listener] = gateway(pointer, value).serving(HOSTNAME)
 
     assert listener.certificates == certificates
@@ -85,11 +85,11 @@ def test_certificates_may_be_kept_in_several_places(pointer: str, value: object,
     ],
 )
 def test_listener_is_not_usable_while_any_condition_says_so(pointer: str, value: object) -> None:
-    """Not programmed, of another generation, in conflict, or without a word."""
+    """A listener is unusable if it is not Programmed, is Conflicted, or has stale or no conditions."""
     assert not any(each.usable for each in gateway(pointer, value).serving(HOSTNAME))
 
 
 def test_listener_for_another_hostname_does_not_serve_the_portal() -> None:
-    """Nor does one of another protocol."""
+    """A listener for another hostname or another protocol does not serve the portal."""
     assert gateway("/spec/listeners/1/hostname", "other.lab.test").serving(HOSTNAME) == ()
     assert gateway("/spec/listeners/1/protocol", "HTTP").serving(HOSTNAME) == ()

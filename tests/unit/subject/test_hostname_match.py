@@ -1,4 +1,4 @@
-"""Hostnames of listeners and routes: which pattern covers, and which is preferred."""
+"""Hostnames of listeners and routes: which pattern matches, and which match is preferred."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.unit.recorded_gateway import HOSTNAME
     ],
 )
 def test_pattern_covers_what_ends_like_it(pattern: str, hostname: str, *, covered: bool) -> None:
-    """As the Gateway API has it: a wildcard stands for one label or more."""
+    """A wildcard stands for one label or more, as in the Gateway API."""
     assert matches(pattern, hostname) is covered
 
 
 def test_more_exact_pattern_is_preferred() -> None:
-    """Exact before wildcard, long before short, anything before nothing."""
+    """An exact hostname comes before a wildcard, a longer wildcard before a shorter one, no hostname last."""
     patterns = [HOSTNAME, "*.lab.test", "*.test", "", "other.test"]
     ranks = [specificity(each, HOSTNAME) for each in patterns]
 

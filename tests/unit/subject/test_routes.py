@@ -1,4 +1,4 @@
-"""HTTPRoutes: when one counts as taken by the Gateway, and whose gets the requests for a hostname."""
+"""HTTPRoutes: when the Gateway has accepted one, and which route gets the requests for a hostname."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from fixtures.objects.manifest import Field
 from fixtures.subject.hostname_match import route_specificity
 from fixtures.subject.routes import Route, Routes, competing_routes, route_of, routes_of
 from tests.unit.patched import ABSENT, patched, recorded_reference
-from tests.unit.recorded_gateway import HOSTNAME, ROUTE, Live, condition, gateway
+from tests.unit.recorded_gateway import HOSTNAME, ROUTE, FakeObjects, condition, gateway
 
 PARENT = "/status/parents/0"
 
 
 def route(pointer: str = "", value: object = None) -> Route:
-    """The lab's, with one field changed."""
+    """The lab's HTTPRoute, optionally with one field changed."""
     return route_of(Field(patched(ROUTE, pointer, value) if pointer else ROUTE), gateway())
 
 
 def other(name: str, section: str | None = "https", hostnames: list[str] | None = None, **status: object) -> Route:
-    """Somebody else's route at the lab's Gateway."""
+    """Another team's HTTPRoute at the lab's Gateway."""
     parent = {"namespace": "mcp", "name": "external-gw-01", **({"sectionName": section} if section else {})}
     body = {
         "metadata": {"namespace": "team", "name": name, "generation": 1},
@@ -30,7 +30,7 @@ def other(name: str, section: str | None = "https", hostnames: list[str] | None 
 
 
 def test_route_of_the_lab_is_accepted() -> None:
-    """With GKE's own condition besides the Gateway API's."""
+    """The lab's recorded route is accepted, including GKE's own condition Reconciled."""
     assert route().accepted
 
 
@@ -62,7 +62,7 @@ def test_route_of_the_lab_is_accepted() -> None:
     ],
 )
 def test_route_is_not_accepted_while_anything_is_lacking(pointer: str, value: object, shown: str) -> None:
-    """What is lacking is shown."""
+    """A route that lacks a condition is not accepted, and the message shows which."""
     changed = route(pointer, value)
 
     assert not changed.accepted
@@ -71,12 +71,12 @@ def test_route_is_not_accepted_while_anything_is_lacking(pointer: str, value: ob
 
 
 def test_route_of_an_earlier_generation_is_not_accepted() -> None:
-    """Its status still reads True while the Gateway's sync is stuck."""
+    """Conditions of an earlier generation do not count: they stay True while the Gateway's sync is stuck."""
     assert not route("/metadata/generation", 7).accepted
 
 
 def test_route_that_nobody_will_ever_take_is_not_waited_for() -> None:
-    """Of its spec as it is now; a verdict on an earlier one says nothing."""
+    """Accepted=False is final only if it is about the current generation."""
     refused = [condition("Accepted", "False", "UnsupportedValue")]
 
     assert route(f"{PARENT}/conditions", refused).unrecoverable
@@ -84,14 +84,15 @@ def test_route_that_nobody_will_ever_take_is_not_waited_for() -> None:
 
 
 def test_routes_are_those_of_the_reference_as_they_are_live() -> None:
-    """One that is not there is named all the same."""
-    assert routes_of(recorded_reference(), Live(ROUTE), gateway()).accepted
-    assert str(routes_of(recorded_reference(), Live(), gateway())) == "backstage/backstage: it names another parent"
+    """The live status is read for each route of the reference; an absent route is still listed."""
+    assert routes_of(recorded_reference(), FakeObjects(ROUTE), gateway()).accepted
+    absent = routes_of(recorded_reference(), FakeObjects(), gateway())
+    assert str(absent) == "backstage/backstage: it names another parent"
     assert not Routes(()).accepted
 
 
 def test_route_at_a_narrow_listener_claims_what_the_listener_is_for() -> None:
-    """Without hostnames of its own it has the listener's."""
+    """A route without hostnames claims those of its listener."""
     assert route_specificity(HOSTNAME, [], HOSTNAME) == route_specificity("", [HOSTNAME], HOSTNAME)
     assert route_specificity("other.test", [], HOSTNAME) == route_specificity("", ["other.test"], HOSTNAME) == 0
 
@@ -115,12 +116,12 @@ def test_route_at_a_narrow_listener_claims_what_the_listener_is_for() -> None:
     ],
 )
 def test_rival_means_the_hostname_at_least_as_exactly(rival: Route, *, found: bool) -> None:
-    """Whatever gets none of the portal's requests is none."""
+    """Another route is a rival only if it can win requests for the portal's hostname."""
     assert bool(competing_routes([route(), rival], ["backstage/backstage"], gateway(), HOSTNAME)) is found
 
 
 def test_less_exact_route_is_a_rival_if_the_own_is_no_more_exact() -> None:
-    """A deployment without hostnames shares them with everybody."""
+    """A route without hostnames competes with every other route that has none."""
     own = route("/spec/hostnames", ABSENT)
 
     assert competing_routes([own, other("any")], ["backstage/backstage"], gateway(), HOSTNAME) == (other("any"),)
