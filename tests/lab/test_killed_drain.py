@@ -63,20 +63,30 @@ def ready(conditions: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def node(kubectl: Kubectl, point: tuple[str, str]) -> str:
-    """The node to drain."""
+def serving(kubectl: Kubectl) -> set[str]:
+    """The nodes with pods of Backstage."""
     wait_until_ready(kubectl)
-    # Only the step of the eviction needs a pod of Backstage; all others spare it, which saves waiting for new pods.
-    serving = {str(pod["spec"]["nodeName"]) for pod in kubectl.get("-n", "backstage", "pods")["items"]}
-    nodes = {str(node["metadata"]["name"]) for node in kubectl.get("nodes")["items"]}
-    return min(serving if point[0] == "pod evicted" else nodes - serving)
+    return {str(pod["spec"]["nodeName"]) for pod in kubectl.get("-n", "backstage", "pods")["items"]}
 
 
 @pytest.fixture
-def admin_cordoned(kubectl: Kubectl, node: str) -> Iterator[str]:
+def others(kubectl: Kubectl, serving: set[str]) -> set[str]:
+    """The nodes without one."""
+    return {str(node["metadata"]["name"]) for node in kubectl.get("nodes")["items"]} - serving
+
+
+@pytest.fixture
+def node(serving: set[str], others: set[str], point: tuple[str, str]) -> str:
+    """The node to drain."""
+    # Only the step of the eviction needs a pod of Backstage; all others spare it, which saves waiting for new pods.
+    return min(serving if point[0] == "pod evicted" else others)
+
+
+@pytest.fixture
+def admin_cordoned(kubectl: Kubectl, serving: set[str], others: set[str], node: str) -> Iterator[str]:
     """A node that an admin has cordoned: it has no note."""
-    nodes = {each["metadata"]["name"] for each in kubectl.get("nodes")["items"]}
-    closed = max(nodes - {node})
+    # Where a pod stays: on the empty node the evicted one is replaced, or both would be on one node from then on.
+    closed = max(serving - {node} or others - {node})
     kubectl("cordon", closed)
     yield closed
     kubectl("uncordon", closed)
